@@ -1,0 +1,177 @@
+"""What a model is to the rest of custodes: batches of chats in, batches of texts out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, TypedDict, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Array",
+    "Chat",
+    "LanguageModel",
+    "Message",
+    "Sampling",
+    "ScoringModel",
+    "TokenLogprobs",
+    "Usage",
+    "user_chat",
+]
+
+Array = NDArray[np.float32]
+
+
+class Message(TypedDict):
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Chat = Sequence[Message]
+
+
+def user_chat(prompt: str, system: str | None = None) -> list[Message]:
+    """Make a chat that asks one question, after an optional system prompt."""
+    asked: list[Message] = [{"role": "user", "content": prompt}]
+    return [{"role": "system", "content": system}, *asked] if system is not None else asked
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample. The same value, seed and model version give the same texts.
+
+    Attributes:
+        max_tokens: Longest completion, in tokens (>= 1).
+        temperature: 0 is greedy; otherwise the softmax temperature (> 0).
+        top_p: Nucleus mass in (0, 1].
+        n: Completions for each chat (>= 1).
+        seed: Seed of the whole batch.
+        stop: Strings that end a completion; they are not part of it.
+    """
+
+    max_tokens: int = 64
+    temperature: float = 0.8
+    top_p: float = 1.0
+    n: int = 1
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+    def seeded(self, seed: int) -> Sampling:
+        """Return the same sampling under another seed."""
+        return replace(self, seed=seed)
+
+
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """Log-probabilities of one completion, token by token.
+
+    Attributes:
+        tokens: The completion's tokens as text, in order; joined they are the completion.
+        logprobs: Natural-log probabilities, shape (len(tokens),), each <= 0.
+    """
+
+    tokens: tuple[str, ...]
+    logprobs: Array
+
+    @property
+    def total(self) -> float:
+        """Log-probability of the whole completion, in nats."""
+        return float(self.logprobs.sum(dtype=np.float64))
+
+
+@dataclass
+class Usage:
+    """What a model has cost so far. Engines add to it; readers take differences."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    cache_hits: int = 0
+
+    def since(self, before: Usage) -> Usage:
+        """Return what was spent after ``before`` was copied from this."""
+        return Usage(
+            self.calls - before.calls,
+            self.prompt_tokens - before.prompt_tokens,
+            self.completion_tokens - before.completion_tokens,
+            self.seconds - before.seconds,
+            self.cache_hits - before.cache_hits,
+        )
+
+    def copy(self) -> Usage:
+        """Return a snapshot."""
+        return replace(self)
+
+    @staticmethod
+    def sum(parts: Iterable[Usage]) -> Usage:
+        """Add usages up."""
+        total = Usage()
+        for part in parts:
+            total = total.since(
+                Usage(
+                    -part.calls,
+                    -part.prompt_tokens,
+                    -part.completion_tokens,
+                    -part.seconds,
+                    -part.cache_hits,
+                )
+            )
+        return total
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """Anything that answers chats in batches.
+
+    Attributes:
+        name: The name it was asked for by.
+        engine: Which engine serves it: torch, openvino, endpoint or simulated.
+        version: Changes whenever the weights do; part of every cache key.
+        usage: Running totals.
+    """
+
+    name: str
+    engine: str
+    version: str
+    usage: Usage
+
+    def generate(self, chats: Sequence[Chat], sampling: Sampling) -> list[list[str]]:
+        """Answer each chat ``sampling.n`` times.
+
+        Returns:
+            ``len(chats)`` lists of ``sampling.n`` texts, in the order of the chats. An empty
+            batch gives an empty list.
+
+        Raises:
+            EndpointError: A remote model could not answer.
+            ModelError: The engine cannot do what the sampling asks for.
+        """
+        ...
+
+
+@runtime_checkable
+class ScoringModel(LanguageModel, Protocol):
+    """A model whose inside can be read."""
+
+    def logprobs(self, chats: Sequence[Chat], completions: Sequence[str]) -> list[TokenLogprobs]:
+        """Score ``completions[i]`` as the answer to ``chats[i]``, without sampling warpers."""
+        ...
+
+    def hidden(self, chats: Sequence[Chat], layers: Sequence[int]) -> Array:
+        """Pool hidden states over the tokens of each chat's last message.
+
+        Args:
+            chats: Complete chats, the last message being the one to represent.
+            layers: Indices into the hidden states; 0 is the embedding.
+
+        Returns:
+            Shape (n, len(layers), 2, d): [..., 0, :] is the mean over the message's tokens,
+            [..., 1, :] the state at its last token. It depends on neither padding nor batching
+            beyond rounding.
+        """
+        ...

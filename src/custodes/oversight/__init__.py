@@ -1,0 +1,1 @@
+"""The roles of oversight and the loop that joins them."""
