@@ -1,0 +1,104 @@
+"""Fixtures that every room's tests share: a tiny real model, and the bundled one if it is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+CHATML = (
+    "{% for message in messages %}"
+    "{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are tiny.<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+SENTENCES = [
+    "You are tiny. The quick brown fox jumps over the lazy dog, and the dog does not mind.",
+    "How do I bake bread at home? Mix flour, water, salt and yeast, wait, then bake it.",
+    "I am sorry, but I cannot help with that. Here is what I can do for you instead.",
+    "What is the capital of France? The capital of France is Paris, on the river Seine.",
+    "Write a short poem about the sea. The sea is wide, the sea is blue, it sings to you.",
+    "user assistant system question answer please thank you hello world yes no why because",
+]
+
+
+def make_tiny_model(folder: Path, seed: int = 0) -> Path:
+    """Save a random two-layer Llama with a byte-level BPE tokenizer and a ChatML template.
+
+    It is shaped like the bundled model in all that code can trip over: tied embeddings, grouped
+    key-value heads, pad = eos = <|im_end|>, bos = <|im_start|> that the tokenizer does not add,
+    and a template that puts in its own system prompt.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=384,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(SENTENCES, trainer)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    bpe.save(str(folder / "tokenizer.json"))
+    tokenizer_config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<|im_start|>",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|im_end|>",
+        "unk_token": "<|endoftext|>",
+        "add_bos_token": False,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 512,
+        "chat_template": CHATML,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
+
+    config = LlamaConfig(
+        vocab_size=384,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+        # Larger than usual, so that the next token depends on the weights and on the prompt.
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    model.to(torch.bfloat16).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random Llama (2 layers, 64 wide, 384 tokens), safetensors in bf16."""
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def bundled() -> Path:
+    """Folder of smollm2-135m in the cache (``model.gguf``, ``torch/``); skips if it isn't there."""
+    from custodes.models.bundled import installed
+
+    folder = installed("smollm2-135m")
+    if folder is None:
+        pytest.skip("smollm2-135m is not in the cache (run: custodes models pull smollm2-135m)")
+    return folder
