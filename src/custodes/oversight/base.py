@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 from custodes.models.base import Message
+from custodes.runs.lineage import Checkpoint
 
 __all__ = [
     "DOMAINS",
@@ -119,25 +120,6 @@ class Verdict:
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A Worker's weights: a base model plus, after the first, a LoRA adapter.
-
-    Attributes:
-        number: 0 is the base model itself.
-        adapter: PEFT folder (safetensors), None for the base.
-        parent: Number of the checkpoint it came from, None for the base.
-        intervention: What made it: "base", "instructor", "teacher:harmlessness", "noise", …
-        metrics: What its making measured: losses, norm of the change, agreement, …
-    """
-
-    number: int
-    adapter: Path | None
-    parent: int | None
-    intervention: str
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-
-
 @runtime_checkable
 class User(Protocol):
     """Where queries come from.
@@ -213,8 +195,14 @@ class Expert(Protocol):
 class Overseer(Protocol):
     """Decides. A pure core: its state is a function of what it was shown, so a log replays it."""
 
-    def review(self, step: int, ratings: Mapping[str, Sequence[Rating]]) -> Verdict:
-        """Look at this step's ratings, by domain, and decide."""
+    def intercepts(self, step: int) -> bool:
+        """Whether it will look at this step (so that ratings nobody reads can be saved)."""
+        ...
+
+    def review(
+        self, step: int, ratings: Mapping[str, Sequence[Rating]], checkpoint: int
+    ) -> Verdict:
+        """Look at this step's ratings, by domain, of this checkpoint, and decide."""
         ...
 
 
