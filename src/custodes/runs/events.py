@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.events, good = read_events(path)
+        self._replayed = 0
         size = path.stat().st_size if path.exists() else 0
         self.torn = size - good
         with explain_disk(path):
@@ -67,6 +68,38 @@ class EventLog:
             if self.torn:
                 self._handle.truncate(good)
                 os.fsync(self._handle.fileno())
+
+    @property
+    def replaying(self) -> bool:
+        """Whether ``once`` still answers from what an earlier process wrote."""
+        return self._replayed < len(self.events)
+
+    def once(self, kind: str, make: Callable[[], Mapping[str, Any]], **key: Any) -> Event:
+        """Return the next event if the log has it already, else make it and write it.
+
+        A run that only ever goes forward through ``once`` resumes by itself: started again, it
+        walks through what is there without making any of it, and goes on where the log ends.
+
+        Args:
+            kind: The event's kind.
+            make: Computes the event's other fields; not called when the log has the event.
+            **key: Fields that tell which event is due, e.g. ``step=3``.
+
+        Raises:
+            RunError: The log has another event here: it is of another run.
+        """
+        if not self.replaying:
+            event = self.append(kind, **key, **make())
+        else:
+            event = self.events[self._replayed]
+            if event["kind"] != kind or any(event.get(name) != key[name] for name in key):
+                raise RunError(
+                    f"{self.path.name} line {self._replayed + 1} is a {event['kind']!r} event "
+                    f"where {kind!r} {key or ''} was due",
+                    "the folder was written by other code; start a new run with another --out",
+                )
+        self._replayed += 1
+        return event
 
     def append(self, kind: str, **fields: Any) -> Event:
         """Write one event and wait until it is on disk.

@@ -1,0 +1,111 @@
+"""The gold score: what no part of the loop sees, from Experts and prompts held out for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+from pydantic import Field
+
+from custodes.models.base import Array
+from custodes.oversight.base import Query, Worker
+from custodes.seeds import derive
+from custodes.statistics import Interval, bootstrap_mean
+
+__all__ = ["GoldChange", "GoldOptions", "GoldPanel", "Scorer", "gold_change"]
+
+
+@dataclass(frozen=True)
+class GoldOptions:
+    """How the gold score is taken.
+
+    Attributes:
+        prompts: Held-out prompts for each domain.
+        samples: Answers for each prompt; a prompt's score is their mean.
+        sources: By domain: a shipped set or a file; its ``gold`` split is used.
+        experts: By domain: the Expert that scores; none of the loop's.
+    """
+
+    prompts: Annotated[int, Field(ge=2)] = 96
+    samples: Annotated[int, Field(ge=1)] = 1
+    sources: Mapping[str, str] | None = None
+    experts: Mapping[str, str] | None = None
+
+
+class Scorer(Protocol):
+    """Scores answers on an open scale, higher being better."""
+
+    version: str
+
+    def logits(self, queries: Sequence[Query], responses: Sequence[str]) -> Array:
+        """Score ``responses[i]`` as an answer to ``queries[i]``; shape (n,), in logits."""
+        ...
+
+
+@dataclass(frozen=True)
+class GoldPanel:
+    """The held-out prompts of each domain and who scores them."""
+
+    queries: Mapping[str, Sequence[Query]]
+    scorers: Mapping[str, Scorer]
+    samples: int
+    seed: int
+
+    def measure(self, worker: Worker) -> dict[str, Any]:
+        """Score the Worker as it is.
+
+        Each checkpoint draws under its own seed, so that two measurements of the same weights
+        differ by the noise of sampling: what the null run shows.
+
+        Returns:
+            By domain: prompt ids, their mean scores (logits) and the first answer to each.
+        """
+        found = {}
+        for domain, queries in self.queries.items():
+            seed = derive(self.seed, "gold", domain, worker.checkpoint.number)
+            texts = worker.samples(queries, self.samples, seed)
+            flat = [(q, t) for q, answers in zip(queries, texts, strict=True) for t in answers]
+            scores = self.scorers[domain].logits([q for q, _ in flat], [t for _, t in flat])
+            means = np.asarray(scores, np.float64).reshape(len(queries), self.samples).mean(axis=1)
+            found[domain] = {
+                "ids": [query.id for query in queries],
+                "scores": [round(float(score), 4) for score in means],
+                "texts": [answers[0] for answers in texts],
+            }
+        return found
+
+
+@dataclass(frozen=True)
+class GoldChange:
+    """One domain's gold score at a checkpoint, and its change from the first.
+
+    Attributes:
+        score: Mean over prompts, in logits.
+        change: Mean of the paired differences from the first checkpoint.
+        better: Share of prompts whose score rose.
+    """
+
+    score: Interval
+    change: Interval
+    better: float
+
+
+def gold_change(first: Mapping[str, Any], now: Mapping[str, Any], seed: int = 0) -> GoldChange:
+    """Compare two measurements of one domain, paired by prompt.
+
+    Args:
+        first: What ``measure`` returned for the domain at the first checkpoint.
+        now: The same at another.
+        seed: Of the bootstrap.
+    """
+    if first["ids"] != now["ids"]:
+        raise ValueError("gold measurements of different prompts cannot be compared")
+    scores = np.asarray(now["scores"])
+    difference = scores - np.asarray(first["scores"])
+    return GoldChange(
+        bootstrap_mean(scores, seed),
+        bootstrap_mean(difference, seed),
+        float((difference > 0).mean()),
+    )

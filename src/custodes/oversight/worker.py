@@ -1,0 +1,82 @@
+"""The Worker: a base model plus LoRA, answering in batches on its fast engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from custodes.models import LanguageModel, Sampling
+from custodes.models.base import Usage
+from custodes.models.resolve import load
+from custodes.oversight.base import Checkpoint, Query, Response
+
+__all__ = ["BASE", "ModelWorker"]
+
+BASE = Checkpoint(0, None, None, "base")
+
+
+class ModelWorker:
+    """A Worker made of any model custodes can name.
+
+    Attributes:
+        name: The base model's name.
+        sampling: How it answers (its seed and ``n`` are given with each batch).
+        engine: Which engine serves it; ``auto`` takes the fastest that can.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sampling: Sampling,
+        *,
+        engine: str = "auto",
+        checkpoint: Checkpoint = BASE,
+    ) -> None:
+        self.name = name
+        self.sampling = sampling
+        self.engine = engine
+        self._checkpoint = checkpoint
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The weights that answer now."""
+        return self._checkpoint
+
+    @cached_property
+    def serving(self) -> LanguageModel:
+        """The model on its fast engine, loaded when first asked: a replayed run needs none."""
+        return load(self.name, engine=self.engine, adapter=self._checkpoint.adapter)
+
+    @property
+    def version(self) -> str:
+        """The serving model's version."""
+        return self.serving.version
+
+    @property
+    def usage(self) -> Usage:
+        """What serving has cost since it was loaded."""
+        return self.serving.usage
+
+    def respond(self, queries: Sequence[Query], seed: int) -> list[Response]:
+        """Answer in one batch; every answer carries the version that gave it."""
+        texts = self.samples(queries, 1, seed)
+        number, version = self._checkpoint.number, self.version
+        return [Response(answers[0], number, version) for answers in texts]
+
+    def samples(self, queries: Sequence[Query], n: int, seed: int) -> list[list[str]]:
+        """Answer each query ``n`` times."""
+        sampling = Sampling(
+            max_tokens=self.sampling.max_tokens,
+            temperature=self.sampling.temperature,
+            top_p=self.sampling.top_p,
+            n=n,
+            seed=seed,
+            stop=self.sampling.stop,
+        )
+        return self.serving.generate([query.chat for query in queries], sampling)
+
+    def at(self, checkpoint: Checkpoint) -> ModelWorker:
+        """Return this Worker with other weights."""
+        return ModelWorker(
+            self.name, self.sampling, engine=self.engine, checkpoint=checkpoint
+        )
