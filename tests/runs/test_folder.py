@@ -1,0 +1,109 @@
+"""One process, one config, one folder."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from custodes.errors import RunError
+from custodes.runs import Checkpoint, RunFolder, read_lineage
+from custodes.runs.files import explain_disk, write_atomic
+
+CONFIG = {"seed": 0, "steps": 3, "worker": {"model": "simulated"}}
+
+
+def test_it_keeps_the_config_and_the_state_of_the_code(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run", CONFIG) as run:
+        assert not run.resumed
+        run.log.append("start")
+    text = (tmp_path / "run" / "config.yaml").read_text()
+    assert "source:" in text
+    with RunFolder(tmp_path / "run", CONFIG) as run:
+        assert run.resumed
+        assert run.notes == []
+
+
+def test_another_config_is_refused_by_the_name_of_the_key(tmp_path: Path) -> None:
+    RunFolder(tmp_path, CONFIG).close()
+    with pytest.raises(RunError, match=r"another config \(worker\.model\).*--out"):
+        RunFolder(tmp_path, {**CONFIG, "worker": {"model": "other"}})
+
+
+def _hold(path: str, ready: object, go: object) -> None:
+    with RunFolder(Path(path), CONFIG):
+        ready.set()  # type: ignore[attr-defined]
+        go.wait(30)  # type: ignore[attr-defined]
+
+
+def test_a_second_process_is_told_so_and_stops(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, go = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(str(tmp_path), ready, go))
+    other.start()
+    assert ready.wait(30)
+    with pytest.raises(RunError, match=f"in use by process {other.pid}"):
+        RunFolder(tmp_path, CONFIG)
+    go.set()
+    other.join(30)
+    RunFolder(tmp_path, CONFIG).close()
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, CONFIG) as run:
+        run.log.append("start")
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+            with pytest.raises(RunError, match="no space left"):
+                run.log.append("step", text="x" * 10_000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, old)
+    with RunFolder(tmp_path, CONFIG) as run:
+        assert [event["kind"] for event in run.log.events] == ["start"]
+
+
+def test_disk_errors_are_explained_and_others_are_not(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no space left"), explain_disk(tmp_path):
+        raise OSError(errno.ENOSPC, "full")
+    with pytest.raises(OSError, match="odd"), explain_disk(tmp_path):
+        raise OSError(errno.EIO, "odd")
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("I am a file")
+    with pytest.raises(RunError, match="cannot write"):
+        RunFolder(tmp_path / "run", CONFIG)
+
+
+def test_write_atomic_leaves_no_litter(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a", "1")
+    write_atomic(tmp_path / "a", b"2")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "2"
+
+
+def test_lineage_is_read_back(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, CONFIG) as run:
+        folder = run.checkpoint_folder(1)
+        folder.mkdir(parents=True)
+        for checkpoint in (
+            Checkpoint(0, None, None, "base"),
+            Checkpoint(1, folder, 0, "teacher:harmlessness", {"moved": 0.1}),
+        ):
+            run.log.append("checkpoint", **checkpoint.to_event(run.path))
+    base, first = read_lineage(tmp_path)
+    assert base.adapter is None
+    assert first.adapter == tmp_path / "checkpoints" / "1"
+    assert first.parent == 0
+    folder.rmdir()
+    with pytest.raises(RunError, match="checkpoint 1"):
+        read_lineage(tmp_path)
+    with pytest.raises(RunError, match="not a run folder"):
+        read_lineage(tmp_path / "nothing")
