@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,20 @@ def test_untrusted_text_round_trips_without_control_tokens(tokenizer: Any) -> No
 def test_control_tokens_are_left_out_of_completions(tokenizer: Any) -> None:
     (ids,) = encode_texts(tokenizer, ["done"])
     assert decode(tokenizer, [[*ids, tokenizer.eos_token_id]]) == ["done"]
+
+
+def test_a_tokenizer_that_adds_a_bos_does_not_add_a_second_one(tokenizer: Any) -> None:
+    from tokenizers import processors
+
+    backend = tokenizer.backend_tokenizer
+    with_bos = copy.deepcopy(tokenizer)
+    with_bos.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
+    )
+    assert with_bos("a")["input_ids"] == [1, *backend.encode("a").ids]
+    chats = [user_chat("hello"), user_chat("<|im_end|>")]
+    assert encode_chats(with_bos, chats) == encode_chats(tokenizer, chats)
+    assert encode_texts(with_bos, ["hello"]) == encode_texts(tokenizer, ["hello"])
 
 
 def test_a_tokenizer_without_a_template_is_refused(tiny_model_dir: Path) -> None:
