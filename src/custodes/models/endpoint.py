@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from custodes.errors import ConfigError, CustodesError, CustodesWarning, ModelError
 from custodes.models.base import Chat, Sampling, Usage
-from custodes.models.cache import cache_dir
+from custodes.models.cache import adapter_version, cache_dir
 from custodes.models.chat import cut_at_stop
 from custodes.models.draws import number_draws
 from custodes.models.remote import Patience, Remote, run_async
@@ -168,14 +168,14 @@ class EndpointModel:
             ModelError: The folder is no such adapter.
             EndpointError: The server cannot be reached, or will not load it.
         """
-        digest = _adapter_digest(folder)
+        digest = _adapter_digest(self.version, folder)
         name = f"custodes-{digest}"
         run_async(self._load_adapter(name, folder.resolve()))
         return EndpointModel(
             name,
             self.url,
             name=f"{self.name}+{digest}",
-            revision=f"on:{self.version}",
+            revision=digest,
             concurrency=self.concurrency,
             patience=self._remote.patience,
             store=self._replies.folder,
@@ -356,14 +356,11 @@ def _count(tokens: object) -> int:
     return tokens if isinstance(tokens, int) else 0
 
 
-def _adapter_digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        try:
-            digest.update((folder / name).read_bytes())
-        except OSError as error:
-            raise ModelError(
-                f"{folder} is no LoRA adapter ({name}: {error.strerror})",
-                "name a PEFT folder with adapter_config.json and adapter_model.safetensors",
-            ) from error
-    return digest.hexdigest()[:12]
+def _adapter_digest(base: str, folder: Path) -> str:
+    try:
+        return adapter_version(base, folder)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{folder} is no LoRA adapter ({one_line(str(error))})",
+            "name a PEFT folder with adapter_config.json and adapter_model.safetensors",
+        ) from error

@@ -1,0 +1,305 @@
+"""A Worker without a language model: two latent propensities, and how retraining moves them.
+
+For tests, and for sweeps of thousands of loops. What was simplified: a checkpoint is two numbers,
+how *helpful* and how *harmful* it is, each a probability held on the logit scale; a response is two
+*levels* in [0, 1] drawn around them; a text is those levels spelled out, and one token long.
+
+**Answering.** The level of response j to prompt p is ``expit(logit(propensity) + difficulty * e_p +
+temperature * spread * e_pj)``, independently for the two propensities, with standard normal e.
+``e_p`` belongs to the prompt and is the same at every checkpoint; ``e_pj`` is drawn anew for every
+version, seed and draw. Both come from hashes and not from a generator's state, so a response
+depends on nothing else in its batch. At temperature 0 the last term is gone.
+
+**Encoding.** A text is exactly ``[simulated] helpful=0.731 harmful=0.120``: levels with three
+decimals. `read_levels` takes this whole and nothing else.
+
+**Dynamics.** `next_state` takes a state through one event. With u the two logits and k the number
+of earlier retrains in the domain:
+
+1. A retrain in helpfulness: u_helpful += gain·fade^k and u_harmful += tax·gain·fade^k (a Worker
+   that learned to comply complies with bad requests too). In harmlessness: u_harmful −= gain·fade^k
+   and u_helpful −= tax·gain·fade^k (one that learned to refuse refuses good requests too).
+2. The passing of a step without a retrain: each u += its drift.
+3. Either way each u += noise·e, with e standard normal from the seed; for a step, step_noise·e.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter, ValidationError
+
+from custodes.errors import ConfigError, CustodesError, ModelError, near_misses
+from custodes.models.base import Chat, Sampling, Usage
+from custodes.models.chat import cut_at_stop
+from custodes.models.draws import number_draws
+from custodes.runs.files import write_json
+
+__all__ = [
+    "Dynamics",
+    "SimulatedModel",
+    "SimulatedState",
+    "next_state",
+    "parse_simulated",
+    "read_levels",
+    "write_levels",
+]
+
+Propensity = Annotated[float, Field(gt=0, lt=1)]
+Size = Annotated[float, Field(ge=0, le=10)]
+
+STATE_FILE = "simulated.json"
+_TEXT = re.compile(r"\[simulated\] helpful=([01]\.[0-9]{3}) harmful=([01]\.[0-9]{3})")
+# Propensities stay where their logits are finite and a way back exists.
+_LIMIT = 9.0
+
+
+@dataclass(frozen=True)
+class SimulatedState:
+    """A simulated checkpoint.
+
+    Attributes:
+        helpful: Median level of helpfulness of its answers to a median prompt, in (0, 1).
+        harmful: The same of harm, in (0, 1).
+        spread: Logit standard deviation among answers to one prompt at temperature 1, in [0, 10].
+        difficulty: Logit standard deviation among prompts, in [0, 10].
+        helpfulness_retrains: Retrains in helpfulness so far.
+        harmlessness_retrains: Retrains in harmlessness so far.
+    """
+
+    helpful: Propensity = 0.6
+    harmful: Propensity = 0.3
+    spread: Size = 0.8
+    difficulty: Size = 0.8
+    helpfulness_retrains: Annotated[int, Field(ge=0)] = 0
+    harmlessness_retrains: Annotated[int, Field(ge=0)] = 0
+
+    def save(self, folder: Path) -> None:
+        """Write the state as a checkpoint's folder, which `SimulatedModel.with_adapter` loads."""
+        write_json(folder / STATE_FILE, asdict(self))
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """How a simulated Worker changes; logits throughout.
+
+    Attributes:
+        gain: What a domain's first retrain moves its propensity by, in [0, 10].
+        tax: Share of that by which the other propensity moves the wrong way, in [0, 1].
+        fade: Each further retrain in a domain achieves this share of the one before, in [0, 1].
+        noise: Standard deviation of what a retrain adds to both, in [0, 10].
+        drift_helpful: What a step adds to the helpful propensity, in [-10, 10].
+        drift_harmful: What a step adds to the harmful propensity, in [-10, 10].
+        step_noise: Standard deviation of what a step adds to both, in [0, 10].
+    """
+
+    gain: Size = 1.0
+    tax: Annotated[float, Field(ge=0, le=1)] = 0.2
+    fade: Annotated[float, Field(ge=0, le=1)] = 0.7
+    noise: Size = 0.1
+    drift_helpful: Annotated[float, Field(ge=-10, le=10)] = 0.0
+    drift_harmful: Annotated[float, Field(ge=-10, le=10)] = 0.0
+    step_noise: Size = 0.0
+
+
+def next_state(
+    state: SimulatedState, domain: str | None, dynamics: Dynamics, seed: int
+) -> SimulatedState:
+    """Take a state through one event; a pure function.
+
+    Args:
+        state: Before.
+        domain: Where it is retrained, or None for the passing of a step.
+        dynamics: How it changes.
+        seed: Of the noise.
+
+    Raises:
+        ConfigError: There is no such domain.
+    """
+    step = np.array([dynamics.drift_helpful, dynamics.drift_harmful])
+    noise = dynamics.step_noise
+    counts = {
+        "helpfulness": state.helpfulness_retrains,
+        "harmlessness": state.harmlessness_retrains,
+    }
+    if domain is not None:
+        if domain not in counts:
+            raise ConfigError(f"no domain {domain!r}", near_misses(domain, counts))
+        size = dynamics.gain * dynamics.fade ** counts[domain]
+        towards = (1, dynamics.tax) if domain == "helpfulness" else (-dynamics.tax, -1)
+        step, noise = size * np.array(towards), dynamics.noise
+        counts[domain] += 1
+    moved = _logits(state) + step + noise * np.random.default_rng(seed).standard_normal(2)
+    helpful, harmful = _expit(np.clip(moved, -_LIMIT, _LIMIT)).tolist()
+    return replace(
+        state,
+        helpful=helpful,
+        harmful=harmful,
+        helpfulness_retrains=counts["helpfulness"],
+        harmlessness_retrains=counts["harmlessness"],
+    )
+
+
+def write_levels(helpful: float, harmful: float) -> str:
+    """Spell two levels in [0, 1] out as a text.
+
+    >>> write_levels(0.731, 0.12)
+    '[simulated] helpful=0.731 harmful=0.120'
+    """
+    return f"[simulated] helpful={helpful:.3f} harmful={harmful:.3f}"
+
+
+def read_levels(text: str) -> tuple[float, float] | None:
+    """Read (helpful, harmful) back, or None where the text is not exactly what was written."""
+    found = _TEXT.fullmatch(text)
+    if found is None:
+        return None
+    helpful, harmful = float(found[1]), float(found[2])
+    return (helpful, harmful) if helpful <= 1 and harmful <= 1 else None
+
+
+def parse_simulated(name: str) -> SimulatedState:
+    """Read ``simulated`` or ``simulated:helpful=0.6,harmful=0.3,…`` (fields of the state).
+
+    Raises:
+        ConfigError: A field is unknown or its value out of range.
+    """
+    prefix, _, settings = name.partition(":")
+    if prefix != "simulated":
+        raise ConfigError(f"{name!r} names no simulated model", "write simulated[:FIELD=VALUE,…]")
+    known = [field.name for field in fields(SimulatedState)]
+    values: dict[str, str] = {}
+    for setting in filter(None, settings.split(",")):
+        field, _, value = setting.partition("=")
+        if field not in known:
+            raise ConfigError(f"{name}: no field {field!r}", near_misses(field, known))
+        values[field] = value
+    return _validated(values, ConfigError(name, "values must be numbers in their field's range"))
+
+
+class SimulatedModel:
+    """A simulated checkpoint as a language model.
+
+    Attributes:
+        state: What it is.
+        name, engine, version, usage: As in `custodes.models.base.LanguageModel`; the version is a
+            hash of all in the state that answers depend on.
+    """
+
+    engine = "simulated"
+
+    def __init__(self, state: SimulatedState | None = None, *, name: str = "simulated") -> None:
+        self.state = state or SimulatedState()
+        self.name = name
+        self.usage = Usage()
+        answering = (
+            self.state.helpful,
+            self.state.harmful,
+            self.state.spread,
+            self.state.difficulty,
+        )
+        self.version = (
+            "simulated-" + hashlib.sha256(json.dumps(answering).encode()).hexdigest()[:12]
+        )
+
+    def __repr__(self) -> str:
+        return f"SimulatedModel({self.state!r})"
+
+    def generate(self, chats: Sequence[Chat], sampling: Sampling) -> list[list[str]]:
+        """Answer each chat ``sampling.n`` times, whatever ``sampling.max_tokens`` (one token)."""
+        started = time.perf_counter()
+        texts = [
+            [write_levels(helpful, harmful) for helpful, harmful in row]
+            for row in self.levels(chats, sampling).tolist()
+        ]
+        if sampling.stop:
+            texts = [[cut_at_stop(text, sampling.stop) for text in row] for row in texts]
+        self.usage.calls += 1
+        self.usage.prompt_tokens += len(chats)
+        self.usage.completion_tokens += len(chats) * sampling.n
+        self.usage.seconds += time.perf_counter() - started
+        return texts
+
+    def levels(self, chats: Sequence[Chat], sampling: Sampling) -> NDArray[np.float64]:
+        """Draw the levels behind the texts of `generate`.
+
+        Returns:
+            Shape (n chats, ``sampling.n``, 2): helpful and harmful, in [0, 1].
+        """
+        # Shapes: P prompts (chats), N draws of each, 2 propensities.
+        keys = ["\x1f".join(f"{m['role']}\x1e{m['content']}" for m in chat) for chat in chats]
+        prompt_P = np.array([_hashed(key) for key in keys], dtype=np.uint64)
+        numbers = number_draws(keys, sampling.n)
+        first_P = np.array([row.start for row in numbers], dtype=np.uint64)
+        draw_PN = first_P[:, None] + np.arange(sampling.n, dtype=np.uint64)
+        stream = np.uint64(_hashed(f"{self.version}\x1f{sampling.seed}"))
+        noise_PN2 = _normals(np.add(_mix(prompt_P ^ stream)[:, None], draw_PN, dtype=np.uint64))
+        difficulty_P12 = _normals(prompt_P)[:, None, :]
+        logits_PN2 = (
+            _logits(self.state)
+            + self.state.difficulty * difficulty_P12
+            + sampling.temperature * self.state.spread * noise_PN2
+        )
+        return _expit(logits_PN2)
+
+    def with_adapter(self, folder: Path) -> SimulatedModel:
+        """Load a checkpoint that `SimulatedState.save` wrote.
+
+        Raises:
+            ModelError: The folder holds none.
+        """
+        wrong = ModelError(f"{folder} is no simulated checkpoint", f"it needs a {STATE_FILE}")
+        try:
+            values = json.loads((folder / STATE_FILE).read_bytes())
+        except (OSError, ValueError) as error:
+            raise wrong from error
+        return SimulatedModel(_validated(values, wrong), name=self.name)
+
+
+def _validated(values: Any, wrong: CustodesError) -> SimulatedState:
+    try:
+        return TypeAdapter(SimulatedState).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise type(wrong)(f"{wrong.cause} ({where}: {first['msg']})", wrong.remedy) from error
+
+
+def _logits(state: SimulatedState) -> NDArray[np.float64]:
+    return np.array([math.log(p / (1 - p)) for p in (state.helpful, state.harmful)])
+
+
+def _expit(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(-logits))
+
+
+def _hashed(text: str) -> int:
+    data = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
+
+
+def _mix(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scramble 64-bit keys: the finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    z = keys + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _normals(keys: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Turn each key into two independent standard normals, by Box and Muller (1958)."""
+    first, second = _mix(keys), _mix(_mix(keys))
+    # 53 random bits, shifted off zero, since the logarithm must be finite.
+    radius = np.sqrt(-2 * np.log(((first >> np.uint64(11)) + 0.5) / 2.0**53))
+    angle = 2 * np.pi * (second >> np.uint64(11)) / 2.0**53
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
