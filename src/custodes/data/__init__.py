@@ -1,1 +1,22 @@
-"""Shipped data: prompts and judge templates."""
+"""Data: reading datasets, and what ships with custodes (prompts, judge templates, Experts)."""
+
+from __future__ import annotations
+
+from custodes.data.datasets import (
+    Demonstration,
+    PreferencePair,
+    read_demonstrations,
+    read_pairs,
+    read_prompts,
+)
+from custodes.data.shipped import SHIPPED, shipped_path
+
+__all__ = [
+    "SHIPPED",
+    "Demonstration",
+    "PreferencePair",
+    "read_demonstrations",
+    "read_pairs",
+    "read_prompts",
+    "shipped_path",
+]

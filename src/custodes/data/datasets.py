@@ -1,0 +1,356 @@
+"""Prompts, preference pairs and demonstrations, out of the shapes that datasets come in.
+
+Understood, row by row: Dolly and Alpaca (``instruction`` or ``prompt``, ``context`` or ``input``,
+``response`` or ``output``), hh-rlhf (``chosen`` and ``rejected`` as transcripts of Human and
+Assistant, or with ``prompt`` as messages), lists of plain prompts, and OpenAI's ``messages``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from custodes.data.tables import Row, Table, open_table
+from custodes.errors import CustodesWarning, DataError, near_misses
+from custodes.models.base import Message
+from custodes.oversight.base import Query
+from custodes.text import one_line
+
+__all__ = [
+    "Demonstration",
+    "PreferencePair",
+    "read_demonstrations",
+    "read_pairs",
+    "read_prompts",
+]
+
+PROMPT_COLUMNS = ("prompt", "instruction", "question", "query")
+CONTEXT_COLUMNS = ("context", "input")
+RESPONSE_COLUMNS = ("response", "output", "answer", "completion")
+ROLES = ("system", "user", "assistant")
+
+UNUSABLE_SHARE = 0.05
+"""Of a hub dataset, which nobody here can correct, up to this share of rows is passed over."""
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """Two answers to one conversation, of which people or Experts prefer one.
+
+    Attributes:
+        id: The file's, else a hash of the content.
+        prompt: The conversation; its last message is the user's.
+        chosen: The preferred answer.
+        rejected: The other.
+        agreement: Share of annotators who chose so, in (0, 1]; a weight.
+    """
+
+    id: str
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    agreement: float = 1.0
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A conversation and how to answer it.
+
+    Attributes:
+        id: The file's, else a hash of the content.
+        prompt: The conversation; its last message is the user's.
+        response: The answer to learn.
+    """
+
+    id: str
+    prompt: tuple[Message, ...]
+    response: str
+
+
+def read_prompts(source: str | Path, *, domain: str, split: str = "loop") -> list[Query]:
+    """Read what a User may ask.
+
+    Args:
+        source: A shipped set (everyday, harm_adjacent, look_alikes), a file (JSONL, JSON, CSV,
+            Parquet, or text with a prompt a line), a folder of files, or a hub dataset
+            (``owner/name[:split]``).
+        domain: The domain of all its queries.
+        split: Where rows have a ``split``, only those of this one are read; a file without it
+            has no held-out part and gives all its rows whatever the split.
+
+    Returns:
+        Queries in the file's order. Their ids are the file's (numbers get the file's name in
+        front), else a hash of the conversation, so they do not depend on the order.
+
+    Raises:
+        DataError: The source is missing, empty or malformed; the message has the line number.
+    """
+    splits: set[str] = set()
+
+    def query(row: Row) -> Query | None:
+        at = str(row.values.get("split", split))
+        splits.add(at)
+        if at != split:
+            return None
+        chat = _prompt(row)
+        topic = str(row.values.get("topic", row.values.get("category", "")))
+        return Query(_id(row, table.stem, chat), chat, domain, topic)
+
+    table = open_table(source)
+    queries = _read(table, query)
+    if not queries:
+        raise DataError(f"{source} has no row of split {split!r}", near_misses(split, splits))
+    return queries
+
+
+def read_pairs(source: str | Path) -> list[PreferencePair]:
+    """Read preference pairs (see `read_prompts` for sources, ids and errors)."""
+
+    def pair(row: Row) -> PreferencePair:
+        before, chosen = _answer(row, "chosen")
+        other, rejected = _answer(row, "rejected")
+        if before != other:
+            raise DataError(
+                f"{row.where}: chosen and rejected answer different conversations",
+                "give both the same turns before the last",
+            )
+        if chosen == rejected:
+            raise DataError(f"{row.where}: chosen and rejected are the same", "remove the line")
+        prompt = before or _prompt(row)
+        key = _id(row, table.stem, (prompt, chosen, rejected))
+        return PreferencePair(key, prompt, chosen, rejected, _agreement(row))
+
+    table = open_table(source)
+    return _read(table, pair)
+
+
+def read_demonstrations(source: str | Path) -> list[Demonstration]:
+    """Read demonstrations (see `read_prompts` for sources, ids and errors).
+
+    Of ``messages`` the last answer is the response and all before it the prompt.
+    """
+
+    def demonstration(row: Row) -> Demonstration:
+        if "messages" in row.values:
+            prompt, response = _answer(row, "messages")
+        else:
+            column = _column(row, RESPONSE_COLUMNS)
+            prompt, response = _prompt(row), _string(row, column)
+        return Demonstration(_id(row, table.stem, (prompt, response)), prompt, response)
+
+    table = open_table(source)
+    return _read(table, demonstration)
+
+
+# Rows
+
+
+class _Identified(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=_Identified)
+
+
+def _read(table: Table, parse: Callable[[Row], T | None]) -> list[T]:
+    """Parse all rows: the ids are distinct, and what is not taken is said."""
+    items: dict[str, T] = {}
+    first: dict[str, str] = {}
+    unusable: list[DataError] = []
+    total = repeated = 0
+    for row in table.rows:
+        total += 1
+        try:
+            item = parse(row)
+            if item is not None and item.id in first and "id" in row.values:
+                raise DataError(
+                    f"{row.where} has the id {one_line(item.id, 40)!r} of {first[item.id]}",
+                    "give every line its own id, or none",
+                )
+        except DataError as error:
+            if table.mine:
+                raise
+            unusable.append(error)
+            continue
+        if item is None:
+            continue
+        repeated += item.id in first
+        first.setdefault(item.id, row.where.removeprefix(f"{table.name} "))
+        items.setdefault(item.id, item)
+    if total == 0:
+        raise DataError(f"{table.name} is empty", "put at least one line in it")
+    if len(unusable) > UNUSABLE_SHARE * total:
+        raise unusable[0]
+    if unusable:
+        lost = (
+            f"{len(unusable)} of {total} rows of {table.name} cannot be used, first {unusable[0]}"
+        )
+        warnings.warn(lost, CustodesWarning, stacklevel=3)
+    if repeated:
+        said = f"{repeated} of {total} rows of {table.name} repeat another and are read once"
+        warnings.warn(said, CustodesWarning, stacklevel=3)
+    return list(items.values())
+
+
+def _id(row: Row, stem: str, content: Any) -> str:
+    given = row.values.get("id")
+    if given is None:
+        text = json.dumps(content, ensure_ascii=True, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+    if isinstance(given, bool) or not isinstance(given, int | str) or given == "":
+        raise DataError(f"{row.where}: its id is no text or number", "write one, or leave it out")
+    # Counting from 0 is what every other file does too.
+    return f"{stem}-{given}" if str(given).isdigit() else str(given)
+
+
+def _agreement(row: Row) -> float:
+    given = row.values.get("agreement", 1.0)
+    try:
+        share = float(given)
+    except (TypeError, ValueError):
+        share = -1.0
+    if not 0 < share <= 1:
+        raise DataError(
+            f"{row.where}: agreement is {one_line(repr(given), 40)}", "it is a share in (0, 1]"
+        )
+    return share
+
+
+def _column(row: Row, known: Sequence[str]) -> str:
+    """Find the first known column the row has."""
+    for column in known:
+        if column in row.values:
+            return column
+    there = [one_line(str(column), 40) for column in list(row.values)[:20]]
+    close = {match for name in known for match in get_close_matches(name, there, n=1)}
+    meant = f"did you mean {' or '.join(sorted(close))}? " if close else ""
+    raise DataError(
+        f"{row.where} has no {' or '.join(known)}",
+        f"{meant}It has {', '.join(there) or 'nothing'}",
+    )
+
+
+def _string(row: Row, column: str) -> str:
+    """Return a column's text: not empty, and such that it can be written down again."""
+    text = row.values[column]
+    if not isinstance(text, str):
+        raise DataError(f"{row.where}: {column} is a {type(text).__name__}", "write text")
+    return _checked(text, f"{row.where}: {column}")
+
+
+def _checked(text: str, what: str) -> str:
+    if not text.strip():
+        raise DataError(f"{what} is empty", "fill it or remove the line")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{what} has half a character (a lone surrogate)", "correct it") from error
+    return text
+
+
+# Conversations
+
+
+def _prompt(row: Row) -> tuple[Message, ...]:
+    """Return the conversation up to where an answer is due."""
+    column = _column(row, (*PROMPT_COLUMNS, "messages", "chosen", "text"))
+    given = row.values[column]
+    if column in ("messages", "chosen"):
+        turns = _turns(row, column)
+        answered = turns[-1]["role"] == "assistant"
+        return _due(turns[:-1] if answered else turns, f"{row.where}: {column}")
+    if isinstance(given, list) or _is_transcript(given):
+        return _due(_turns(row, column), f"{row.where}: {column}")
+    text = _string(row, column)
+    context = next((row.values[c] for c in CONTEXT_COLUMNS if row.values.get(c)), None)
+    if context is not None and not isinstance(context, str):
+        raise DataError(f"{row.where}: its context is a {type(context).__name__}", "write text")
+    return ({"role": "user", "content": f"{text}\n\n{context}" if context else text},)
+
+
+def _answer(row: Row, column: str) -> tuple[tuple[Message, ...], str]:
+    """Split a column into the conversation before it, () if it has none, and the answer."""
+    given = row.values[_column(row, (column,))]
+    prompted = any(known in row.values for known in PROMPT_COLUMNS)
+    if not isinstance(given, list) and (prompted or not _is_transcript(given)):
+        return (), _string(row, column)
+    *before, last = _turns(row, column)
+    what = f"{row.where}: {column}"
+    if last["role"] != "assistant":
+        raise DataError(f"{what} does not end with an answer", "end it with the assistant's turn")
+    return (_due(tuple(before), what) if before else ()), last["content"]
+
+
+def _due(turns: tuple[Message, ...], what: str) -> tuple[Message, ...]:
+    if not turns or turns[-1]["role"] != "user":
+        raise DataError(f"{what} leaves no answer due", "end it with the user's turn")
+    return turns
+
+
+def _turns(row: Row, column: str) -> tuple[Message, ...]:
+    """Read messages or a transcript: at least one turn, the first (after a system's) a user's."""
+    given, what = row.values[column], f"{row.where}: {column}"
+    turns = _messages(given, what) if isinstance(given, list) else _transcript(given, what)
+    asked = [turn["role"] for turn in turns if turn["role"] != "system"]
+    if not asked:
+        raise DataError(f"{what} has no turns", "write at least the user's")
+    if asked[0] != "user" and len(asked) > 1:
+        raise DataError(f"{what} does not begin with the user", "begin with the user's turn")
+    return tuple(turns)
+
+
+def _messages(given: list[Any], what: str) -> list[Message]:
+    turns: list[Message] = []
+    for number, turn in enumerate(given, start=1):
+        at = f"{what} message {number}"
+        if not isinstance(turn, dict) or not {"role", "content"} <= turn.keys():
+            raise DataError(f"{at} has no role and content", "see OpenAI's messages")
+        if turn["role"] not in ROLES:
+            role = one_line(str(turn["role"]), 40)
+            raise DataError(f"{at} is of role {role!r}", near_misses(role, ROLES))
+        if not isinstance(turn["content"], str):
+            raise DataError(f"{at}: its content is no text", "write text")
+        turns.append({"role": turn["role"], "content": _checked(turn["content"], at)})
+    return turns
+
+
+_SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
+
+
+def _is_transcript(given: Any) -> bool:
+    if not isinstance(given, str):
+        return False
+    # An answer may begin with "Human:" too; a transcript goes on to where the Assistant speaks.
+    return given.lstrip("\n").startswith("Human:") and "\n\nAssistant:" in given
+
+
+def _transcript(given: Any, what: str) -> list[Message]:
+    """Read an hh-rlhf transcript.
+
+    Turns of one speaker that follow each other become one; "Assistant:" with nothing behind it, at
+    the end, is where the answer is due and no turn.
+    """
+    if not isinstance(given, str):
+        raise DataError(f"{what} is a {type(given).__name__}", "write text or messages")
+    if not _is_transcript(given):
+        raise DataError(f"{what} is no conversation", "add a prompt, or write it as messages")
+    _, *parts = _SPEAKER.split(given.strip("\n"))
+    said = list(zip(parts[::2], parts[1::2], strict=True))
+    if said[-1][0] == "Assistant" and not said[-1][1].strip():
+        said.pop()
+    turns: list[Message] = []
+    for speaker, words in groupby(said, key=lambda part: part[0]):
+        text = "\n\n".join(part[1].strip() for part in words).strip()
+        at = f"{what} turn {len(turns) + 1}"
+        role = "user" if speaker == "Human" else "assistant"
+        turns.append({"role": role, "content": _checked(text, at)})  # type: ignore[typeddict-item]
+    return turns
