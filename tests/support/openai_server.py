@@ -6,6 +6,7 @@ answers as that says.
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -130,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
             seed=body["seed"],
             stop=tuple(body.get("stop", ())),
         )
-        with self.owner.lock:
+        with self.owner.generating:
             (texts,) = model.generate([body["messages"]], sampling)
         prompt = sum(len(m["content"].split()) for m in body["messages"])
         completion = sum(len(text.split()) for text in texts)
@@ -205,6 +206,7 @@ class OpenAIServer:
         self.hides_models = False
         self.requests: list[Received] = []
         self.lock = threading.Lock()
+        self.generating = threading.Lock()
         handler = type("BoundHandler", (Handler,), {"owner": self})
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._http.daemon_threads = True
@@ -267,9 +269,10 @@ class FakeVllm(OpenAIServer):
     ) -> None:
         super().__init__(models, **options)
         self.adapt = adapt
+        self._ticks = itertools.count(int(time.time()))
 
     def card(self, name: str) -> dict[str, Any]:
-        return {**super().card(name), "owned_by": "vllm", "created": int(time.time())}
+        return {**super().card(name), "owned_by": "vllm", "created": next(self._ticks)}
 
     def load_adapter(self, handler: Handler, body: dict[str, Any]) -> None:
         name, path = body["lora_name"], body["lora_path"]

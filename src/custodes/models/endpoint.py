@@ -25,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from custodes.errors import ConfigError, CustodesError, CustodesWarning, ModelError
+from custodes.errors import ConfigError, CustodesError, CustodesWarning, EndpointError, ModelError
 from custodes.models.base import Chat, Sampling, Usage
 from custodes.models.cache import adapter_version, cache_dir
 from custodes.models.chat import cut_at_stop
@@ -170,7 +170,14 @@ class EndpointModel:
         """
         digest = _adapter_digest(self.version, folder)
         name = f"custodes-{digest}"
-        run_async(self._load_adapter(name, folder.resolve()))
+        try:
+            run_async(self._load_adapter(name, folder.resolve()))
+        except EndpointError as error:
+            raise EndpointError(
+                error.cause,
+                "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, where "
+                f"it sees {folder.resolve()}",
+            ) from None
         return EndpointModel(
             name,
             self.url,
