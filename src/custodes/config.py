@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from custodes.errors import ConfigError, near_misses
 
-__all__ = ["load_config", "validate_config"]
+__all__ = ["classes_in", "load_config", "validate_config"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -126,7 +126,7 @@ def _types_at(model: Any, path: Sequence[str | int]) -> list[Any]:
         for cls in here:
             fields = _fields(cls)
             if part in fields:
-                there += _classes(fields[str(part)])
+                there += classes_in(fields[str(part)])
         # A list index or a union's tag names no field and leads no further down.
         here = there or here
     return here
@@ -141,13 +141,13 @@ def _fields(cls: Any) -> dict[str, Any]:
     return {}
 
 
-def _classes(annotation: Any) -> Iterator[Any]:
+def classes_in(annotation: Any) -> Iterator[Any]:
     """Yield the classes with fields inside an annotation (unions, lists, mappings, Annotated)."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        yield from _classes(get_args(annotation)[0])
+        yield from classes_in(get_args(annotation)[0])
     elif origin in (Union, types.UnionType) or origin is not None:
         for arg in get_args(annotation):
-            yield from _classes(arg)
+            yield from classes_in(arg)
     elif _fields(annotation):
         yield annotation

@@ -195,8 +195,8 @@ class Expert(Protocol):
 class Overseer(Protocol):
     """Decides. A pure core: its state is a function of what it was shown, so a log replays it."""
 
-    def intercepts(self, step: int) -> bool:
-        """Whether it will look at this step (so that ratings nobody reads can be saved)."""
+    def wants_ratings(self, step: int) -> bool:
+        """Whether it will read this step's ratings (those that nobody reads are not made)."""
         ...
 
     def review(

@@ -53,18 +53,20 @@ class GoldPanel:
     samples: int
     seed: int
 
-    def measure(self, worker: Worker) -> dict[str, Any]:
+    def measure(self, worker: Worker, draw: int) -> dict[str, Any]:
         """Score the Worker as it is.
 
-        Each checkpoint draws under its own seed, so that two measurements of the same weights
-        differ by the noise of sampling: what the null run shows.
+        Args:
+            worker: Whom to measure.
+            draw: Number of this measurement. Each has its own seed, so that two of the same
+                weights differ by the noise of sampling: what the null run shows.
 
         Returns:
             By domain: prompt ids, their mean scores (logits) and the first answer to each.
         """
         found = {}
         for domain, queries in self.queries.items():
-            seed = derive(self.seed, "gold", domain, worker.checkpoint.number)
+            seed = derive(self.seed, "gold", domain, draw)
             texts = worker.samples(queries, self.samples, seed)
             flat = [(q, t) for q, answers in zip(queries, texts, strict=True) for t in answers]
             scores = self.scorers[domain].logits([q for q, _ in flat], [t for _, t in flat])

@@ -49,7 +49,7 @@ class OverseerOptions:
 class NullOverseer:
     """Never looks."""
 
-    def intercepts(self, step: int) -> bool:
+    def wants_ratings(self, step: int) -> bool:
         """Return False."""
         del step
         return False
@@ -71,6 +71,10 @@ class ThresholdOverseer:
         self._checkpoint = 0
         self._retrains = 0
         self._last_retrain: int | None = None
+
+    def wants_ratings(self, step: int) -> bool:
+        """Whether all are to be rated, or this step is an intercept."""
+        return self.options.rate == "every_response" or self.intercepts(step)
 
     def intercepts(self, step: int) -> bool:
         """Whether this step (counted from 0) is the last of a group of ``overseer_steps``."""

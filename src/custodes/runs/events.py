@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,11 @@ class EventLog:
                 )
         self._replayed += 1
         return event
+
+    def adopt(self, events: Sequence[Event]) -> None:
+        """Begin a new log with events of another, which ``once`` then returns like its own."""
+        for event in events:
+            self.append(**{key: value for key, value in event.items() if key != "i"})
 
     def append(self, kind: str, **fields: Any) -> Event:
         """Write one event and wait until it is on disk.

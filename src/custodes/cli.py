@@ -1,0 +1,179 @@
+"""The command line: verbs that parse, call and print. Python can do all that it does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+from custodes.errors import CustodesError
+
+__all__ = ["main"]
+
+Config = Annotated[Path, arg(name="CONFIG", help="A YAML file; examples/ has some.")]
+Overrides = Annotated[
+    tuple[str, ...],
+    arg(name="key=value", help="Override a config key, e.g. steps=4 worker.engine=torch."),
+]
+
+
+def oversee(
+    config: Positional[Config],
+    overrides: Positional[Overrides] = (),
+    /,
+    out: Path | None = None,
+) -> None:
+    """Run a loop of a supervised Worker, and report it with its controls.
+
+    The same command on the same folder goes on where it stopped.
+
+    Args:
+        config: What to run.
+        overrides: Changes to it.
+        out: The run's folder; runs/NAME if not given, NAME being the config's.
+    """
+    from custodes.config import load_config
+    from custodes.oversight.config import OverseeConfig
+    from custodes.oversight.run import oversee as run
+    from custodes.progress import console
+    from custodes.report import write_report
+    from custodes.report.terminal import print_summary
+
+    settings = load_config(config, OverseeConfig, overrides)
+    folder = out or Path("runs") / settings.name
+    with console() as progress:
+        summary = run(settings, folder, progress=progress)
+    report = write_report(folder)
+    print_summary(summary, report)
+
+
+def models_list() -> None:
+    """List the bundled models and whether they are here."""
+    from custodes.models.bundled import BUNDLED, installed
+
+    _table(
+        ["name", "here", "download", "licence", "what"],
+        [
+            [
+                model.name,
+                "yes" if installed(model.name) else "no",
+                f"{model.download / 1e6:.0f} MB",
+                model.licence,
+                model.about,
+            ]
+            for model in BUNDLED.values()
+        ],
+    )
+
+
+def models_pull(name: Positional[str] = "smollm2-135m") -> None:
+    """Fetch a bundled model; afterwards it needs no network.
+
+    Args:
+        name: A name that `custodes models list` shows.
+    """
+    from custodes.models.bundled import pull
+    from custodes.progress import console
+
+    with console() as progress:
+        path = pull(name, progress)
+    _say(f"{name} is in {path}")
+
+
+def models_export(
+    name: Positional[str],
+    out: Positional[Path],
+    /,
+    adapter: Path | None = None,
+    form: Annotated[Literal["peft", "safetensors", "gguf"], arg(name="format")] = "gguf",
+) -> None:
+    """Write a model for other programs: a PEFT folder, merged safetensors, or a GGUF.
+
+    Args:
+        name: Any model name; a run's checkpoint folder is one.
+        out: Where to write.
+        adapter: A PEFT folder to put on the model, e.g. runs/demo/checkpoints/1.
+        form: A GGUF loads in every program of the llama.cpp family.
+    """
+    from custodes.models.export import export
+
+    _say(f"wrote {export(name, out, form, adapter=adapter)}")
+
+
+def _say(text: str) -> None:
+    from rich.console import Console
+
+    from custodes.text import visible
+
+    Console(highlight=False, soft_wrap=True).print(visible(text), markup=False)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head, box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    Console().print(table)
+
+
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "models": (
+        "List, fetch and export models.",
+        {"list": models_list, "pull": models_pull, "export": models_export},
+    ),
+}
+
+
+def _parse(arguments: Sequence[str]) -> None:
+    if arguments and arguments[0] in GROUPS:
+        name = arguments[0]
+        app = tyro.extras.SubcommandApp()
+        about, verbs = GROUPS[name]
+        for verb, function in verbs.items():
+            app.command(name=verb)(function)
+        app.cli(prog=f"custodes {name}", description=about, args=arguments[1:])
+        return
+    app = tyro.extras.SubcommandApp()
+    app.command(oversee)
+    for name, (about, verbs) in GROUPS.items():
+        app.command(name=name)(_listed(about, verbs))
+    app.cli(
+        prog="custodes",
+        description="A laboratory for language models that train, rate and watch others.",
+        args=list(arguments) or ["--help"],
+    )
+
+
+def _listed(about: str, verbs: dict[str, Callable[..., None]]) -> Callable[[], None]:
+    """Stand for a group in the list of verbs; the group itself is parsed apart."""
+
+    def group() -> None: ...
+
+    group.__doc__ = f"{about} ({', '.join(verbs)})"
+    return group
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; a user's mistake is one line and exit code 1, an interruption 130."""
+    try:
+        _parse(sys.argv[1:] if arguments is None else list(arguments))
+    except CustodesError as error:
+        _fail(f"custodes: {error}", 1)
+    except KeyboardInterrupt:
+        _fail("custodes: interrupted; what was finished is kept, the same command goes on", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _fail(line: str, code: int) -> None:
+    from custodes.text import visible
+
+    print(visible(" ".join(line.split())), file=sys.stderr)  # noqa: T201
+    sys.exit(code)

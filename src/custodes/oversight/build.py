@@ -1,0 +1,189 @@
+"""From a config to the roles it describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from custodes.data.datasets import read_prompts
+from custodes.errors import ConfigError, DataError
+from custodes.models import Sampling
+from custodes.models.resolve import load
+from custodes.oversight.base import Expert, Query, Teacher
+from custodes.oversight.config import (
+    DatasetUserOptions,
+    EnsembleOptions,
+    HeadOptions,
+    HumanOptions,
+    JudgeOptions,
+    LlmUserOptions,
+    OverseeConfig,
+)
+from custodes.oversight.experts import EnsembleExpert, HumanExpert, LLMJudge, load_expert
+from custodes.oversight.gold import GoldPanel
+from custodes.oversight.instructor import instruct
+from custodes.oversight.loop import Roles
+from custodes.oversight.overseer import ThresholdOverseer
+from custodes.oversight.perturbations import Schedule
+from custodes.oversight.teacher import DpoTeacher
+from custodes.oversight.user import DatasetUser, LlmUser
+from custodes.oversight.worker import ModelWorker
+from custodes.progress import Progress
+from custodes.seeds import derive
+from custodes.training.noise import add_noise
+
+__all__ = ["build_roles", "describe"]
+
+SOURCES = {"helpfulness": "everyday", "harmlessness": "harm_adjacent"}
+
+
+def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Roles:
+    """Make everybody that a config describes. Models are loaded when they are first needed.
+
+    Args:
+        config: What to build.
+        folder: The run's, for what a human says.
+        progress: Told what the Teacher is at.
+
+    Raises:
+        CustodesError: A source, an Expert or a model is not there.
+    """
+    asked = _prompts(config.user.sources, config, "loop")
+    experts = {o.domain: _expert(o, o.domain, folder) for o in config.experts}
+    worker = ModelWorker(
+        config.worker.model,
+        Sampling(
+            max_tokens=config.worker.max_tokens,
+            temperature=config.worker.temperature,
+            top_p=config.worker.top_p,
+        ),
+        engine=config.worker.engine,
+    )
+    user = _user(config, asked)
+    schedule = Schedule(config.perturbations, derive(config.seed, "perturbations"))
+    schedule.check(
+        steps=config.steps,
+        user=user,
+        experts={expert.name: domain for domain, expert in experts.items()},
+        domains=tuple(experts),
+    )
+    return Roles(
+        user=user,
+        worker=worker,
+        experts=experts,
+        overseer=ThresholdOverseer(config.overseer),
+        teacher=_teacher(config, asked, experts, progress),
+        schedule=schedule,
+        gold=_gold(config),
+        add_noise=add_noise,
+        instruct=None if config.instructor is None else partial(instruct, config.instructor),
+    )
+
+
+def describe(config: OverseeConfig, roles: Roles) -> dict[str, Any]:
+    """Describe the roles for the log's first event."""
+    asked = {
+        query.id for queries in _prompts(config.user.sources, config, "loop").values()
+        for query in queries
+    }
+    gold = roles.gold
+    return {
+        "worker": {
+            "name": roles.worker.name,
+            "engine": roles.worker.serving.engine,
+            "version": roles.worker.version,
+        },
+        "experts": [
+            {"name": e.name, "domain": e.domain, "version": e.version, "report": e.report()}
+            for e in roles.experts.values()
+        ],
+        "gold": {
+            domain: {
+                "expert": gold.scorers[domain].name,
+                "version": gold.scorers[domain].version,
+                "expert_in_loop": gold.scorers[domain].version
+                in {expert.version for expert in roles.experts.values()},
+                "prompts": len(queries),
+                "shared_prompts": sum(query.id in asked for query in queries),
+            }
+            for domain, queries in gold.queries.items()
+        },
+        "gold_prompts": [
+            {"id": query.id, "text": query.text}
+            for queries in gold.queries.values()
+            for query in queries
+        ],
+        "perturbations": [
+            {"name": name, "kind": p.kind, "at": p.at, "until": p.until}
+            for name, p in roles.schedule.named.items()
+        ],
+    }
+
+
+def _prompts(
+    sources: Mapping[str, str] | None, config: OverseeConfig, split: str
+) -> dict[str, list[Query]]:
+    given = sources or {}
+    return {
+        expert.domain: read_prompts(
+            given.get(expert.domain, SOURCES[expert.domain]), domain=expert.domain, split=split
+        )
+        for expert in config.experts
+    }
+
+
+def _user(config: OverseeConfig, asked: Mapping[str, Sequence[Query]]) -> DatasetUser | LlmUser:
+    options, seed = config.user, derive(config.seed, "user")
+    if isinstance(options, DatasetUserOptions):
+        return DatasetUser(asked, options.batch, mix=options.mix, seed=seed)
+    assert isinstance(options, LlmUserOptions)
+    return LlmUser(
+        load(options.model), asked, options.batch, turns=options.turns, mix=options.mix, seed=seed
+    )
+
+
+def _expert(
+    options: HeadOptions | JudgeOptions | HumanOptions | EnsembleOptions, domain: str, folder: Path
+) -> Expert:
+    match options:
+        case HeadOptions():
+            return load_expert(options.head or domain)
+        case JudgeOptions():
+            return LLMJudge(load(options.model), domain)
+        case HumanOptions():
+            return HumanExpert(domain, folder / "human.jsonl")
+        case EnsembleOptions():
+            members = [_expert(member, domain, folder) for member in options.members]
+            return EnsembleExpert(members, combine=options.combine, quorum=options.quorum)
+
+
+def _teacher(
+    config: OverseeConfig,
+    asked: Mapping[str, Sequence[Query]],
+    experts: Mapping[str, Expert],
+    progress: Progress,
+) -> Teacher:
+    return DpoTeacher(
+        asked, experts, config.teacher, seed=derive(config.seed, "teacher"), progress=progress
+    )
+
+
+def _gold(config: OverseeConfig) -> GoldPanel:
+    options = config.gold
+    queries = _prompts(options.sources, config, "gold")
+    chosen = options.experts or {}
+    for domain, found in queries.items():
+        if len(found) < options.prompts:
+            raise DataError(
+                f"gold.prompts is {options.prompts}, but the gold split for {domain} has "
+                f"{len(found)}",
+                "lower gold.prompts or name a larger source",
+            )
+    return GoldPanel(
+        queries={domain: found[: options.prompts] for domain, found in queries.items()},
+        scorers={domain: load_expert(chosen.get(domain, f"{domain}-gold")) for domain in queries},
+        samples=options.samples,
+        seed=derive(config.seed, "gold"),
+    )

@@ -1,0 +1,200 @@
+"""The config of ``custodes oversee``: the border, where YAML becomes the options of the roles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from custodes.errors import ConfigError, near_misses
+from custodes.oversight.base import DOMAINS
+from custodes.oversight.gold import GoldOptions
+from custodes.oversight.instructor import InstructorOptions
+from custodes.oversight.overseer import OverseerOptions
+from custodes.oversight.perturbations import Perturbation
+from custodes.oversight.teacher import TeacherOptions
+
+__all__ = [
+    "DatasetUserOptions",
+    "EnsembleOptions",
+    "HeadOptions",
+    "HumanOptions",
+    "JudgeOptions",
+    "LlmUserOptions",
+    "OverseeConfig",
+    "WorkerOptions",
+]
+
+Positive = Annotated[int, Field(ge=1)]
+ByKind = Field(discriminator="kind")
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """The Worker.
+
+    Attributes:
+        model: Any model name.
+        engine: What serves it; ``auto`` takes the fastest engine that can.
+        max_tokens: Longest answer.
+        temperature: Of sampling; 0 is greedy.
+        top_p: Nucleus mass.
+    """
+
+    model: str = "smollm2-135m"
+    engine: Literal["auto", "torch", "openvino", "endpoint", "simulated"] = "auto"
+    max_tokens: Positive = 64
+    temperature: Annotated[float, Field(ge=0, le=5)] = 0.9
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+@dataclass(frozen=True)
+class DatasetUserOptions:
+    """A User who samples data sets.
+
+    Attributes:
+        batch: Queries a step.
+        sources: By domain: a shipped set, a file, or a ``datasets`` hub id.
+        mix: By domain: its share of the queries; equal shares by default.
+    """
+
+    kind: Literal["dataset"] = "dataset"
+    batch: Positive = 16
+    sources: Mapping[str, str] | None = None
+    mix: Mapping[str, Annotated[float, Field(ge=0)]] | None = None
+
+
+@dataclass(frozen=True)
+class LlmUserOptions:
+    """A User who is a language model.
+
+    Attributes:
+        model: Any model name.
+        batch: Conversations a step.
+        turns: User messages in each.
+        sources: By domain: a data set whose prompts show the model what to write like.
+        mix: By domain: its share of the conversations; equal shares by default.
+    """
+
+    kind: Literal["llm"] = "llm"
+    model: str = "smollm2-135m"
+    batch: Positive = 16
+    turns: Positive = 1
+    sources: Mapping[str, str] | None = None
+    mix: Mapping[str, Annotated[float, Field(ge=0)]] | None = None
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """A linear head on the hidden states of a frozen model.
+
+    Attributes:
+        domain: What it judges.
+        head: A shipped head's name or a file of ``custodes experts fit``; the domain's own one by
+            default.
+    """
+
+    kind: Literal["head"] = "head"
+    domain: str = ""
+    head: str | None = None
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """A language model that is asked for a rating.
+
+    Attributes:
+        domain: What it judges.
+        model: Any model name.
+    """
+
+    kind: Literal["judge"] = "judge"
+    domain: str = ""
+    model: str = "qwen2.5-coder-1.5b"
+
+
+@dataclass(frozen=True)
+class HumanOptions:
+    """You, in the terminal.
+
+    Attributes:
+        domain: What you judge.
+    """
+
+    kind: Literal["human"] = "human"
+    domain: str = ""
+
+
+@dataclass(frozen=True)
+class EnsembleOptions:
+    """Several Experts of one domain as one.
+
+    Attributes:
+        domain: What they judge.
+        members: Their options; their domain is the ensemble's.
+        combine: How their ratings become one.
+        quorum: Fewer members than this speaking is an abstention.
+    """
+
+    members: tuple[Annotated[HeadOptions | JudgeOptions | HumanOptions, ByKind], ...]
+    kind: Literal["ensemble"] = "ensemble"
+    domain: str = ""
+    combine: Literal["mean", "median", "min"] = "mean"
+    quorum: Positive = 1
+
+
+User = Annotated[DatasetUserOptions | LlmUserOptions, ByKind]
+Expert = Annotated[HeadOptions | JudgeOptions | HumanOptions | EnsembleOptions, ByKind]
+
+
+class OverseeConfig(BaseModel):
+    """What ``custodes oversee`` runs.
+
+    Attributes:
+        name: Of the run, and of its folder under runs/.
+        seed: Of everything that is drawn.
+        steps: How often the User asks.
+        worker: The model under supervision.
+        user: Where queries come from.
+        experts: One for each domain.
+        overseer: When the Worker is sent to the Teacher.
+        teacher: How it is retrained.
+        instructor: How a base model is instruction-tuned before the loop, if it is.
+        perturbations: What disturbs the loop, and when.
+        gold: How the held-out score is taken.
+        control: Run the loop once more with a Teacher that does nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    seed: int = 0
+    steps: Positive = 8
+    worker: WorkerOptions = WorkerOptions()
+    user: User = DatasetUserOptions()
+    experts: tuple[Expert, ...] = tuple(HeadOptions(domain=domain) for domain in DOMAINS)
+    overseer: OverseerOptions = OverseerOptions()
+    teacher: TeacherOptions = TeacherOptions()
+    instructor: InstructorOptions | None = None
+    perturbations: tuple[Annotated[Perturbation, ByKind], ...] = ()
+    gold: GoldOptions = GoldOptions()
+    control: bool = False
+
+    @model_validator(mode="after")
+    def _domains_agree(self) -> Self:
+        domains = [expert.domain for expert in self.experts]
+        for i, domain in enumerate(domains):
+            if domain not in DOMAINS:
+                raise ConfigError(f"experts.{i}.domain is {domain!r}", near_misses(domain, DOMAINS))
+            if domain in domains[:i]:
+                raise ConfigError(
+                    f"experts: two for {domain}", "join them as members of one ensemble"
+                )
+        for domain in self.overseer.thresholds:
+            if domain not in domains:
+                raise ConfigError(
+                    f"overseer.thresholds: no Expert rates {domain!r}", near_misses(domain, domains)
+                )
+        return self
