@@ -1,0 +1,170 @@
+"""Findings: statements about how B differs from A, with effect, interval and evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from custodes.diff.effects import Effect, measure
+from custodes.diff.hypotheses import Hypotheses
+from custodes.diff.randomization import Labels
+from custodes.diff.responses import Aligned
+from custodes.diff.selection import Selected
+
+__all__ = ["Finding", "describe"]
+
+# A finding is said to hold under a condition if the condition covers at most this share of the
+# prompts, holds this share of the change, and the difference from the rest is this certain.
+LARGEST_CONDITION = 0.6
+LEAST_COVERED = 0.8
+CERTAINTY = 0.01
+MOST_ALIASES = 12
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How B's behaviour differs from A's.
+
+    Attributes:
+        id: Unique within one diff.
+        kind: feature, phrase, cluster or llm.
+        statement: A sentence, B against A. May quote responses: untrusted.
+        behaviour: What the counted responses do, as the end of a sentence; untrusted.
+        condition: What the prompt is like where this holds, or None for all prompts; untrusted.
+        size: Rates, effect and interval (on the prompts of the condition).
+        p: Two-sided p of the hypothesis.
+        q: Estimated false-discovery rate of the findings down to this one.
+        evidence_a: All prompts (of the condition) with a response of A that shows it.
+        evidence_b: The same for B.
+        aliases: Other behaviours the same responses show.
+        composition: What moved only because of this.
+        marks: What to highlight in a response.
+    """
+
+    id: str
+    kind: str
+    statement: str
+    behaviour: str
+    condition: str | None
+    size: Effect
+    p: float
+    q: float
+    evidence_a: tuple[str, ...]
+    evidence_b: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+    composition: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+
+
+def describe(
+    hypotheses: Hypotheses, aligned: Aligned, selected: list[Selected], labels: Labels
+) -> list[Finding]:
+    """Measure what was selected, say under which condition it holds, and order by |effect|."""
+    found = [_describe(hypotheses, aligned, one, labels) for one in selected]
+    found.sort(key=lambda f: (-abs(f.size.effect), f.p, f.behaviour))
+    return [_numbered(finding, i) for i, finding in enumerate(found, start=1)]
+
+
+def _numbered(finding: Finding, number: int) -> Finding:
+    from dataclasses import replace
+
+    return replace(finding, id=f"F{number}")
+
+
+def _describe(hypotheses: Hypotheses, aligned: Aligned, one: Selected, labels: Labels) -> Finding:
+    j = int(hypotheses.behaviour[one.hypothesis])
+    column = hypotheses.columns.columns[j]
+    condition = int(hypotheses.condition[one.hypothesis])
+    rates = [
+        np.asarray(r[:, [j]].todense(), np.float64).ravel()
+        for r in (hypotheses.rates_a, hypotheses.rates_b)
+    ]
+    if condition < 0:
+        condition = _where(hypotheses, rates[1] - rates[0], labels)
+    inside = np.ones(aligned.n, bool) if condition < 0 else hypotheses.conditions.hold[:, condition]
+    a, b = _sides(rates, inside, labels, aligned.paired)
+    size = measure(a, b, aligned.paired)
+    evidence = _evidence(hypotheses, aligned, j, inside)
+    spoken = None if condition < 0 else hypotheses.conditions.statements[condition]
+    p = float(hypotheses.design.p_values(labels, np.array([one.hypothesis]))[0])
+    return Finding(
+        "",
+        column.kind,
+        _sentence(aligned.names[1], column.statement, spoken, size),
+        column.statement,
+        spoken,
+        size,
+        p,
+        max(one.q, p),
+        *evidence,
+        tuple(_name(hypotheses, h) for h in one.aliases[:MOST_ALIASES]),
+        tuple(_name(hypotheses, h) for h in one.composition[:MOST_ALIASES]),
+        column.marks,
+    )
+
+
+def _sides(
+    rates: list[NDArray[np.float64]], inside: NDArray[np.bool_], labels: Labels, paired: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    first = labels[:, 0] > 0
+    if paired:
+        a, b = np.where(first, rates[0], rates[1]), np.where(first, rates[1], rates[0])
+        return a[inside], b[inside]
+    either = rates[0] + rates[1]
+    return either[inside & ~first], either[inside & first]
+
+
+def _evidence(
+    hypotheses: Hypotheses, aligned: Aligned, j: int, inside: NDArray[np.bool_]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    shows = hypotheses.columns.shows
+    docs = shows.indices[shows.indptr[j] : shows.indptr[j + 1]]
+    lists = []
+    for side in (0, 1):
+        units = np.unique(aligned.unit[docs[aligned.side[docs] == side]])
+        lists.append(tuple(aligned.ids[u] for u in units if inside[u]))
+    return lists[0], lists[1]
+
+
+def _where(hypotheses: Hypotheses, difference: NDArray[np.float64], labels: Labels) -> int:
+    """Find the condition that holds nearly all of a change; -1 if there is none.
+
+    A two-sample z of the prompts' differences inside against outside, Bonferroni over the
+    conditions; of those that pass, the one whose prompts are most nearly the changed ones.
+    """
+    from scipy.special import log_ndtr
+
+    hold = hypotheses.conditions.hold
+    if not hypotheses.paired or not hold.shape[1]:
+        return -1
+    d = difference * labels[:, 0]
+    n, total = len(d), d.sum()
+    size = hold.sum(axis=0)
+    inner = d @ hold
+    gap = inner / np.maximum(size, 1) - (total - inner) / np.maximum(n - size, 1)
+    error = np.sqrt(d.var() * (1 / np.maximum(size, 1) + 1 / np.maximum(n - size, 1)))
+    z = gap / np.maximum(error, 1e-12) * np.sign(total)
+    log_p = log_ndtr(-z) + np.log(hold.shape[1])
+    share = inner / total if total else np.zeros(len(inner))
+    fits = (size <= LARGEST_CONDITION * n) & (share >= LEAST_COVERED) & (log_p <= np.log(CERTAINTY))
+    if not fits.any():
+        return -1
+    discordant = (np.abs(d) > 0) @ hold
+    fit = 2 * np.abs(inner) / (np.abs(total) + discordant)
+    return int(np.flatnonzero(fits)[np.argmax(np.round(fit[fits], 9))])
+
+
+def _name(hypotheses: Hypotheses, hypothesis: int) -> str:
+    name: str = hypotheses.columns.columns[int(hypotheses.behaviour[hypothesis])].statement
+    condition = int(hypotheses.condition[hypothesis])
+    if condition < 0:
+        return name
+    return f"{name}, where the prompt {hypotheses.conditions.statements[condition]}"
+
+
+def _sentence(name: str, behaviour: str, condition: str | None, size: Effect) -> str:
+    more = "more" if size.effect > 0 else "less"
+    where = f", where the prompt {condition}" if condition else ""
+    return f"{name} {behaviour} {more} often{where} ({size.rate_a:.1%} → {size.rate_b:.1%})"
