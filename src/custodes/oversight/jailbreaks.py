@@ -104,10 +104,10 @@ def wrap(query: Query, wrapper: str, rng: np.random.Generator) -> Query:
 
 
 def origin(query_id: str) -> str:
-    """Return the id a query had before it was wrapped.
+    """Return the id a query had before it was wrapped (once or, over several turns, repeatedly).
 
     >>> origin("harm-001~typos"), origin("harm-001")
     ('harm-001', 'harm-001')
     """
     name, _, wrapper = query_id.rpartition(MARK)
-    return name if wrapper in WRAPPERS else query_id
+    return origin(name) if wrapper in WRAPPERS else query_id

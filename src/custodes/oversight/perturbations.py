@@ -146,6 +146,11 @@ class Disturbance:
         """
         return {name: self._changed[name] / max(self._shown[name], 1) for name in self.active}
 
+    @property
+    def disturbs_weights(self) -> bool:
+        """Whether this step begins with noise on the weights."""
+        return bool(self._of(WeightNoise))
+
     def user(self, user: User) -> User:
         """Return the User who asks at this step."""
         for name, swap in self._of(TopicSwap):

@@ -24,6 +24,7 @@ from typing import Literal
 
 import numpy as np
 
+from custodes.oversight.jailbreaks import origin
 from custodes.statistics import Interval
 
 __all__ = ["Recovery", "recovery"]
@@ -190,7 +191,7 @@ class _Level:
     """
 
     def __init__(self, ratings: Ratings, steps: Sequence[int]) -> None:
-        rated = [(prompt, value) for step in steps for prompt, value in ratings[step].items()]
+        rated = [(origin(name), value) for step in steps for name, value in ratings[step].items()]
         values = np.array([value for _, value in rated], np.float64)
         if not np.isfinite(values).all():
             raise ValueError("a rating is not finite: leave abstentions out")
