@@ -1,0 +1,256 @@
+"""From a name to a model: the one place that knows how models are named.
+
+A model is named the same way everywhere: ``smollm2-135m`` (bundled), ``org/name`` (Hugging Face),
+a local folder (a full model or a PEFT adapter), a ``.gguf`` file, ``endpoint:MODEL@URL``, or
+``simulated``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from custodes.errors import ModelError, near_misses
+from custodes.models.base import LanguageModel
+from custodes.models.bundled import BUNDLED, pull
+from custodes.models.cache import (
+    adapter_version,
+    cache_dir,
+    clear_errors,
+    locked,
+    short_version,
+    weights_version,
+)
+
+if TYPE_CHECKING:
+    from custodes.models.torch import TorchModel
+
+__all__ = ["Engine", "ModelRef", "load", "load_torch", "parse"]
+
+Engine = Literal["auto", "torch", "openvino", "endpoint", "simulated"]
+Kind = Literal["bundled", "hub", "folder", "adapter", "gguf", "endpoint", "simulated"]
+
+# What is fetched from a hub: safetensors, and what a tokenizer is made of. Never pickle or code.
+_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+# Merged GGUFs that stay in the cache; the one used longest ago goes first.
+_MERGED_KEPT = 4
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """What a model's name means.
+
+    Attributes:
+        name: As it was given.
+        kind: Where the model is.
+        path: The folder or file, for a folder, an adapter or a GGUF.
+        base: What an adapter was trained on.
+    """
+
+    name: str
+    kind: Kind
+    path: Path | None = None
+    base: ModelRef | None = None
+
+
+def parse(name: str) -> ModelRef:
+    """Understand a model's name. Nothing is fetched or loaded.
+
+    Raises:
+        ConfigError: ``endpoint:`` or ``simulated:`` is followed by what it does not understand.
+        ModelError: No model of that name is known or there.
+    """
+    prefix = name.partition(":")[0]
+    if prefix == "endpoint":
+        from custodes.models.endpoint import parse_endpoint
+
+        parse_endpoint(name)
+        return ModelRef(name, "endpoint")
+    if prefix == "simulated":
+        from custodes.models.simulated import parse_simulated
+
+        parse_simulated(name)
+        return ModelRef(name, "simulated")
+    if name in BUNDLED:
+        return ModelRef(name, "bundled")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _folder(name, path)
+    if path.suffix == ".gguf" and path.is_file():
+        return ModelRef(name, "gguf", path)
+    if _HUB_ID.fullmatch(name) and path.suffix != ".gguf":
+        return ModelRef(name, "hub")
+    if path.suffix == ".gguf" or "/" in name:
+        raise ModelError(f"there is no model at {name}", "check the path")
+    raise ModelError(
+        f"no model is called {name!r}",
+        f"{near_misses(name, [*BUNDLED, 'simulated'])}; or give a Hugging Face id (org/name), "
+        "a folder, a .gguf file or endpoint:MODEL@URL",
+    )
+
+
+def load(name: str, *, engine: Engine = "auto", adapter: Path | None = None) -> LanguageModel:
+    """Load a model by name; a bundled one is pulled first where it was not yet.
+
+    Args:
+        name: See `parse`.
+        engine: ``auto`` takes the fastest that can serve the model: OpenVINO, else torch. The
+            model's ``engine`` attribute says which it is.
+        adapter: PEFT folder to answer with, in place of one that ``name`` may bring.
+
+    Raises:
+        ModelError: Unknown name, missing files, or an engine that cannot serve this model.
+    """
+    if engine not in get_args(Engine):
+        raise ModelError(f"no engine is called {engine!r}", near_misses(engine, get_args(Engine)))
+    ref = parse(name)
+    only = ref.kind if ref.kind in ("endpoint", "simulated") else None
+    if engine not in ("auto", only) and (only or engine in ("endpoint", "simulated")):
+        raise ModelError(f"engine {engine} cannot serve {name}", f"use auto or {only or 'torch'}")
+    if only == "endpoint":
+        return _load_endpoint(name, adapter)
+    if only == "simulated":
+        return _load_simulated(name, adapter)
+    if engine == "torch" or (engine == "auto" and find_spec("openvino_genai") is None):
+        return load_torch(name, adapter=adapter)
+    return _load_openvino(ref, adapter, must=engine == "openvino")
+
+
+def load_torch(name: str, *, adapter: Path | None = None) -> TorchModel:
+    """Load a model to train, score or read: `load` with the torch engine, and its type."""
+    from custodes.models.torch import TorchModel
+
+    ref = parse(name)
+    source, own = _sources(ref)
+    return TorchModel(source, name=name, adapter=adapter or own)
+
+
+def _load_endpoint(name: str, adapter: Path | None) -> LanguageModel:
+    from custodes.models.endpoint import EndpointModel, parse_endpoint
+
+    model, url, revision = parse_endpoint(name)
+    served = EndpointModel(model, url, name=name, revision=revision)
+    return served if adapter is None else served.with_adapter(adapter)
+
+
+def _load_simulated(name: str, adapter: Path | None) -> LanguageModel:
+    from custodes.models.simulated import SimulatedModel, parse_simulated
+
+    model = SimulatedModel(parse_simulated(name), name=name)
+    return model if adapter is None else model.with_adapter(adapter)
+
+
+def _load_openvino(ref: ModelRef, adapter: Path | None, *, must: bool) -> LanguageModel:
+    """Serve a GGUF as it is; anything else as a GGUF written for it, merged and kept by version."""
+    from custodes.models.openvino import OpenVinoModel
+
+    gguf = _gguf(ref)
+    if gguf is not None and adapter is None:
+        return OpenVinoModel(gguf, name=ref.name, version=weights_version(gguf))
+    source, own = _sources(ref)
+    adapter = adapter or own
+    version = weights_version(source)
+    if adapter is not None:
+        version = adapter_version(version, adapter)
+    version = short_version([version, "q8_0"])
+    merged = cache_dir() / "gguf" / f"{version}.gguf"
+    with locked(merged), clear_errors(merged.parent):
+        if not merged.is_file():
+            from custodes.models.gguf import supports, write_gguf
+            from custodes.models.torch import TorchModel
+
+            model = TorchModel(source, name=ref.name, adapter=adapter)
+            if not must and not supports(model):
+                return model
+            unfinished = merged.with_suffix(".partial")
+            write_gguf(model, unfinished, quant="q8_0")
+            unfinished.rename(merged)
+        merged.touch()
+        _keep_newest(merged.parent, _MERGED_KEPT)
+    return OpenVinoModel(merged, name=ref.name, version=version)
+
+
+def _keep_newest(folder: Path, count: int) -> None:
+    newest_first = sorted(folder.glob("*.gguf"), key=lambda file: -file.stat().st_mtime_ns)
+    for file in newest_first[count:]:
+        file.unlink()
+
+
+def _gguf(ref: ModelRef) -> Path | None:
+    """Return the GGUF that a name stands for, if it does."""
+    if ref.kind == "gguf":
+        return ref.path
+    if ref.kind == "bundled" and "model.gguf" in BUNDLED[ref.name].files:
+        return pull(ref.name) / "model.gguf"
+    return None
+
+
+def _sources(ref: ModelRef) -> tuple[Path, Path | None]:
+    """Return where the base weights are that torch loads, and the adapter a name brings."""
+    if ref.kind == "adapter":
+        assert ref.base is not None
+        return _sources(ref.base)[0], ref.path
+    if ref.kind == "bundled":
+        folder = pull(ref.name)
+        trainable = BUNDLED[ref.name].trainable
+        return (folder / "torch" if trainable else _gguf(ref) or folder), None
+    if ref.kind == "hub":
+        return _sources(_folder(ref.name, _download(ref.name)))
+    assert ref.path is not None
+    return ref.path, None
+
+
+def _folder(name: str, path: Path) -> ModelRef:
+    """Tell an adapter from a full model by what is in the folder."""
+    if (path / "config.json").is_file():
+        return ModelRef(name, "folder", path)
+    settings = path / "adapter_config.json"
+    if not settings.is_file():
+        raise ModelError(
+            f"{path} holds no model", "it needs config.json, or adapter_config.json of an adapter"
+        )
+    try:
+        base = json.loads(settings.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError):
+        raise ModelError(f"{settings} is not JSON", "save the adapter again") from None
+    if not base:
+        raise ModelError(f"{settings} names no base model", "set base_model_name_or_path in it")
+    found = parse(base)
+    if found.kind == "adapter":
+        raise ModelError(f"the base of {path} is an adapter too", "merge that one first")
+    return ModelRef(name, "adapter", path, found)
+
+
+def _download(name: str) -> Path:
+    """Return the hub's snapshot of a model; what is in the hub's cache is not fetched again."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+    except GatedRepoError:
+        raise ModelError(
+            f"{name} is gated", "accept its terms on the hub and set HF_TOKEN"
+        ) from None
+    except RepositoryNotFoundError:
+        raise ModelError(f"the hub has no model {name}", "check the id, or set HF_TOKEN") from None
+    except LocalEntryNotFoundError:
+        raise ModelError(
+            f"{name} is not in the hub's cache and the hub cannot be reached",
+            "connect once, or unset HF_HUB_OFFLINE",
+        ) from None
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "no status")
+        raise ModelError(f"the hub did not serve {name} ({status})", "try again later") from None
