@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from custodes.models.base import Message
 from custodes.runs.lineage import Checkpoint
 
+if TYPE_CHECKING:
+    from custodes.data.datasets import PreferencePair
+
 __all__ = [
     "DOMAINS",
     "Checkpoint",
+    "DisturbPairs",
     "Evidence",
     "Expert",
     "Overseer",
@@ -24,6 +28,9 @@ __all__ = [
     "Verdict",
     "Worker",
 ]
+
+DisturbPairs = Callable[[str, "Sequence[PreferencePair]"], "list[PreferencePair]"]
+"""Given a domain and its preference pairs, returns the pairs to learn from."""
 
 DOMAINS = ("helpfulness", "harmlessness")
 
@@ -210,7 +217,9 @@ class Overseer(Protocol):
 class Teacher(Protocol):
     """Retrains the Worker in a domain."""
 
-    def retrain(self, worker: Worker, domain: str, step: int, folder: Path) -> Checkpoint:
+    def retrain(
+        self, worker: Worker, domain: str, step: int, folder: Path, disturb: DisturbPairs
+    ) -> Checkpoint:
         """Make the next checkpoint.
 
         Args:
@@ -219,5 +228,6 @@ class Teacher(Protocol):
             step: When (part of the seed).
             folder: Where the adapter and every finished stage are kept, so that a retrain that
                 was killed goes on from its last finished stage.
+            disturb: Has the last word on the domain's preference pairs before they are learnt.
         """
         ...

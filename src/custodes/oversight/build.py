@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from custodes.data.datasets import read_prompts
-from custodes.errors import ConfigError, DataError
+from custodes.errors import DataError
 from custodes.models import Sampling
 from custodes.models.resolve import load
 from custodes.oversight.base import Expert, Query, Teacher
@@ -20,9 +20,17 @@ from custodes.oversight.config import (
     JudgeOptions,
     LlmUserOptions,
     OverseeConfig,
+    SimulatedExpertOptions,
 )
-from custodes.oversight.experts import EnsembleExpert, HumanExpert, LLMJudge, load_expert
-from custodes.oversight.gold import GoldPanel
+from custodes.oversight.config import Expert as ExpertOptions
+from custodes.oversight.experts import (
+    EnsembleExpert,
+    HumanExpert,
+    LLMJudge,
+    SimulatedExpert,
+    load_expert,
+)
+from custodes.oversight.gold import GoldPanel, Scorer, SimulatedScorer
 from custodes.oversight.instructor import instruct
 from custodes.oversight.loop import Roles
 from custodes.oversight.overseer import ThresholdOverseer
@@ -85,7 +93,8 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
 def describe(config: OverseeConfig, roles: Roles) -> dict[str, Any]:
     """Describe the roles for the log's first event."""
     asked = {
-        query.id for queries in _prompts(config.user.sources, config, "loop").values()
+        query.id
+        for queries in _prompts(config.user.sources, config, "loop").values()
         for query in queries
     }
     gold = roles.gold
@@ -144,9 +153,7 @@ def _user(config: OverseeConfig, asked: Mapping[str, Sequence[Query]]) -> Datase
     )
 
 
-def _expert(
-    options: HeadOptions | JudgeOptions | HumanOptions | EnsembleOptions, domain: str, folder: Path
-) -> Expert:
+def _expert(options: ExpertOptions, domain: str, folder: Path) -> Expert:
     match options:
         case HeadOptions():
             return load_expert(options.head or domain)
@@ -154,6 +161,8 @@ def _expert(
             return LLMJudge(load(options.model), domain)
         case HumanOptions():
             return HumanExpert(domain, folder / "human.jsonl")
+        case SimulatedExpertOptions():
+            return SimulatedExpert(domain, noise=options.noise)
         case EnsembleOptions():
             members = [_expert(member, domain, folder) for member in options.members]
             return EnsembleExpert(members, combine=options.combine, quorum=options.quorum)
@@ -174,6 +183,7 @@ def _gold(config: OverseeConfig) -> GoldPanel:
     options = config.gold
     queries = _prompts(options.sources, config, "gold")
     chosen = options.experts or {}
+    default = "simulated" if config.worker.model.startswith("simulated") else None
     for domain, found in queries.items():
         if len(found) < options.prompts:
             raise DataError(
@@ -183,7 +193,11 @@ def _gold(config: OverseeConfig) -> GoldPanel:
             )
     return GoldPanel(
         queries={domain: found[: options.prompts] for domain, found in queries.items()},
-        scorers={domain: load_expert(chosen.get(domain, f"{domain}-gold")) for domain in queries},
+        scorers={d: _scorer(d, chosen.get(d, default or f"{d}-gold")) for d in queries},
         samples=options.samples,
         seed=derive(config.seed, "gold"),
     )
+
+
+def _scorer(domain: str, name: str) -> Scorer:
+    return SimulatedScorer(domain) if name == "simulated" else load_expert(name)

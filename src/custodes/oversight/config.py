@@ -24,6 +24,7 @@ __all__ = [
     "JudgeOptions",
     "LlmUserOptions",
     "OverseeConfig",
+    "SimulatedExpertOptions",
     "WorkerOptions",
 ]
 
@@ -128,6 +129,20 @@ class HumanOptions:
 
 
 @dataclass(frozen=True)
+class SimulatedExpertOptions:
+    """Reads what the simulated Worker wrote.
+
+    Attributes:
+        domain: What it judges.
+        noise: Standard deviation of its error.
+    """
+
+    kind: Literal["simulated"] = "simulated"
+    domain: str = ""
+    noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+@dataclass(frozen=True)
 class EnsembleOptions:
     """Several Experts of one domain as one.
 
@@ -146,7 +161,9 @@ class EnsembleOptions:
 
 
 User = Annotated[DatasetUserOptions | LlmUserOptions, ByKind]
-Expert = Annotated[HeadOptions | JudgeOptions | HumanOptions | EnsembleOptions, ByKind]
+Expert = Annotated[
+    HeadOptions | JudgeOptions | HumanOptions | SimulatedExpertOptions | EnsembleOptions, ByKind
+]
 
 
 class OverseeConfig(BaseModel):

@@ -11,10 +11,11 @@ from pydantic import Field
 
 from custodes.models.base import Array
 from custodes.oversight.base import Query, Worker
+from custodes.oversight.experts.null import SimulatedExpert
 from custodes.seeds import derive
 from custodes.statistics import Interval, bootstrap_mean
 
-__all__ = ["GoldChange", "GoldOptions", "GoldPanel", "Scorer", "gold_change"]
+__all__ = ["GoldChange", "GoldOptions", "GoldPanel", "Scorer", "SimulatedScorer", "gold_change"]
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,27 @@ class GoldOptions:
 class Scorer(Protocol):
     """Scores answers on an open scale, higher being better."""
 
+    name: str
     version: str
 
     def logits(self, queries: Sequence[Query], responses: Sequence[str]) -> Array:
         """Score ``responses[i]`` as an answer to ``queries[i]``; shape (n,), in logits."""
         ...
+
+
+class SimulatedScorer:
+    """Reads the latent level behind a simulated Worker's answer, as a logit."""
+
+    def __init__(self, domain: str) -> None:
+        self._expert = SimulatedExpert(domain)
+        self.name = "simulated-gold"
+        self.version = f"simulated-gold-{domain}"
+
+    def logits(self, queries: Sequence[Query], responses: Sequence[str]) -> Array:
+        """Score answers; one that the simulated Worker did not write has the score 0."""
+        rated = [rating.value for rating in self._expert.rate(queries, responses)]
+        level_N = np.clip([0.5 if v is None else v for v in rated], 1e-3, 1 - 1e-3)
+        return np.log(level_N / (1 - level_N)).astype(np.float32)
 
 
 @dataclass(frozen=True)

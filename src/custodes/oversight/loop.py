@@ -157,7 +157,11 @@ class Loop:
         return queries, responses
 
     def rate(
-        self, step: int, active: Disturbance, queries: Sequence[Query], responses: Sequence[Response]
+        self,
+        step: int,
+        active: Disturbance,
+        queries: Sequence[Query],
+        responses: Sequence[Response],
     ) -> dict[str, Any]:
         """Have each domain's Expert rate the answers to its domain's queries."""
         if not self.roles.overseer.wants_ratings(step):

@@ -62,5 +62,7 @@ def _agreement(served: Sequence[str], ours: Sequence[str]) -> float:
     for a, b in zip(served, ours, strict=True):
         longest = max(len(a), len(b))
         same = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)
-        shares.append(1.0 if not longest else (min(len(a), len(b)) if same is None else same) / longest)
+        shares.append(
+            1.0 if not longest else (min(len(a), len(b)) if same is None else same) / longest
+        )
     return sum(shares) / len(shares) if shares else 0.0

@@ -77,6 +77,4 @@ class ModelWorker:
 
     def at(self, checkpoint: Checkpoint) -> ModelWorker:
         """Return this Worker with other weights."""
-        return ModelWorker(
-            self.name, self.sampling, engine=self.engine, checkpoint=checkpoint
-        )
+        return ModelWorker(self.name, self.sampling, engine=self.engine, checkpoint=checkpoint)
