@@ -28,7 +28,7 @@ from custodes.runs import RunFolder
 
 STEPS = 8
 OPTIONS = OverseerOptions(
-    thresholds={"helpfulness": 0.3, "harmlessness": 0.75},
+    thresholds={"helpfulness": 0.3, "harmlessness": 0.88},
     overseer_steps=2,
     rule="mean",
     min_ratings=4,

@@ -58,7 +58,7 @@ class SimulatedScorer:
         """Score answers; one that the simulated Worker did not write has the score 0."""
         rated = [rating.value for rating in self._expert.rate(queries, responses)]
         level_N = np.clip([0.5 if v is None else v for v in rated], 1e-3, 1 - 1e-3)
-        return np.log(level_N / (1 - level_N)).astype(np.float32)
+        return np.asarray(np.log(level_N / (1 - level_N)), np.float32)
 
 
 @dataclass(frozen=True)

@@ -196,12 +196,14 @@ class Loop:
     def disturb_weights(self, step: int) -> None:
         """Put noise on the weights where the schedule has it for this step."""
         active = self.roles.schedule.at(step)
+
+        def make(folder: Path) -> Checkpoint:
+            made = active.weights(self.worker, partial(self.roles.add_noise, folder))
+            assert made is not None
+            return made
+
         if active.disturbs_weights:
-            self.change_worker(
-                step,
-                lambda folder: active.weights(self.worker, partial(self.roles.add_noise, folder)),
-                active,
-            )
+            self.change_worker(step, make, active)
 
     def change_worker(
         self, step: int, make: Callable[[Path], Checkpoint], active: Disturbance | None = None
@@ -255,7 +257,8 @@ class Loop:
     def probes(self) -> list[Chat]:
         """Chats on which the served weights are compared with torch's."""
         queries = [query for domain in self.roles.gold.queries.values() for query in domain]
-        return [query.chat for query in queries[:: max(1, len(queries) // PROBES)]][:PROBES]
+        chosen = queries[:: max(1, len(queries) // PROBES)][:PROBES]
+        return [query.chat for query in chosen]
 
     # What it cost
 
