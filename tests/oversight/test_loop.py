@@ -49,7 +49,7 @@ class Teacher:
     ) -> Checkpoint:
         self.calls += 1
         assert isinstance(worker, ModelWorker)
-        state = next_state(worker.serving.state, domain, Dynamics(gain=2.0), seed=step)  # type: ignore[attr-defined]
+        state = next_state(worker.serving.state, domain, Dynamics(gain=0.7), seed=step)  # type: ignore[attr-defined]
         state.save(folder)
         return Checkpoint(0, folder, None, f"teacher:{domain}", {"weights_moved": 0.5})
 
