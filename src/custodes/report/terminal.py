@@ -1,0 +1,160 @@
+"""A run's summary in the terminal: what failed first, then the figures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from custodes.report.rows import shown
+from custodes.report.wording import (
+    count,
+    duration,
+    interval,
+    one_line,
+    plural,
+    score,
+    share,
+)
+from custodes.text import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["print_summary"]
+
+ROWS = 8
+"""Longest table; of more rows as many are shown, evenly spaced."""
+
+
+def print_summary(summary: Mapping[str, Any], report: Path) -> None:
+    """Print what a run found, in colours where the output is a terminal.
+
+    Args:
+        summary: What ``oversee`` returned.
+        report: Where its report is.
+    """
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        _print_controls(console, summary)
+        _print_gold(console, summary["gold"])
+        _print_retrains(console, summary["retrains"])
+        _print_perturbations(console, summary["perturbations"])
+        _print_cost(console, summary["cost"])
+        _say(console, f"report: {visible(str(report))}", soft_wrap=True)
+    # Model names are anybody's text, and not every terminal can write all of it.
+    encoding = console.encoding
+    sys.stdout.write(captured.get().encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _say(console: Console, text: str, style: str = "", **options: Any) -> None:
+    """Print text as it is: no markup in it is read."""
+    from rich.text import Text
+
+    console.print(Text(text, style), **options)
+
+
+def _print_controls(console: Console, summary: Mapping[str, Any]) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    controls = summary["controls"]
+    failed = [control for control in controls if not control["ok"]]
+    name = one_line(summary["name"], 60)
+    if not summary["finished"]:
+        _say(console, f"{name} is not finished: this is about the steps it has", "bold yellow")
+    if failed:
+        _say(console, f"{name}: {len(failed)} of {len(controls)} controls FAILED", "bold red")
+        for control in failed[:ROWS]:
+            says = f"{one_line(control['name'])}: {one_line(control['says'], 400)}"
+            console.print(Padding(Text(says, "red"), (0, 0, 0, 2)))
+        if len(failed) > ROWS:
+            _say(console, f"  and {len(failed) - ROWS} more, on top of the report", "red")
+    elif controls:
+        _say(console, f"{name}: all {len(controls)} controls held", "bold green")
+    else:
+        _say(console, f"{name}: no control has been checked", "bold red")
+    _say(console, one_line(summary["verdict"]["says"], 400))
+
+
+def _print_gold(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    cells = []
+    for domain in dict.fromkeys(row["domain"] for row in rows):
+        mine = [row for row in rows if row["domain"] == domain]
+        for i, row in enumerate(shown(mine, ROWS).rows):
+            cells.append(
+                [
+                    "" if i else domain,
+                    str(row["checkpoint"]),
+                    f"{score(row['score'])} {interval(row['ci95'])}",
+                    f"{score(row['change'])} {interval(row['change_ci95'])}",
+                    share(row["better"]),
+                ]
+            )
+    _table(console, ["gold (logits)", ">checkpoint", ">score", ">change", ">rose on"], cells)
+
+
+def _print_retrains(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    cells = [
+        [
+            f"{row['parent']} → {row['checkpoint']}",
+            str(row["step"]),
+            row["intervention"],
+            "not measured" if moved is None else f"{moved:.2g}",
+            share(row["served"]["agreement"]) if row["served"] else "–",
+        ]
+        for row in shown(rows, ROWS).rows
+        for moved in (row["metrics"].get("weights_moved"),)
+    ]
+    head = ["new checkpoint", ">step", "made by", ">weights moved", ">agreement"]
+    _table(console, head, cells)
+
+
+def _print_perturbations(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    cells = [
+        [
+            row["name"],
+            row["domain"],
+            row["recovery"]["says"],
+            plural(row["recovery"]["steps"], "step")
+            if row["recovery"]["outcome"] == "recovered"
+            else "–",
+        ]
+        for row in shown(rows, ROWS).rows
+    ]
+    _table(console, ["perturbation", "ratings of", "outcome", ">recovery"], cells)
+
+
+def _print_cost(console: Console, cost: Mapping[str, Any]) -> None:
+    console.print()
+    _say(
+        console,
+        f"{duration(cost['seconds'])}, {plural(cost['responses'], 'response')}, "
+        f"{plural(cost['retrains'], 'new checkpoint')}, {plural(cost['judge_calls'], 'judge call')}"
+        f", {count(cost['prompt_tokens'])} tokens read, {count(cost['completion_tokens'])} written",
+    )
+
+
+def _table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of untrusted text; a title that begins with ">" is over a column of figures."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in head:
+        figures = title.startswith(">")
+        table.add_column(
+            title.lstrip(">"),
+            justify="right" if figures else "left",
+            no_wrap=figures,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(one_line(cell, 300)) for cell in row))
+    console.print()
+    console.print(table)

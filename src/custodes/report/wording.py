@@ -1,0 +1,107 @@
+"""Figures as a reader wants them: signed, rounded, with their unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from custodes.text import one_line
+
+__all__ = [
+    "count",
+    "duration",
+    "facts",
+    "interval",
+    "number",
+    "one_line",
+    "plural",
+    "score",
+    "share",
+]
+
+MISSING = "–"
+FACTS = 40
+LONGEST = 200
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Round to some decimals: "0.61", "−0.61"; a dash for None."""
+    return MISSING if value is None else f"{value:z.{digits}f}".replace("-", "−")
+
+
+def score(value: float | None) -> str:
+    """Round and sign: "+0.61", "−0.61"."""
+    return MISSING if value is None else f"{value:+z.2f}".replace("-", "−")
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    """Write "[0.47, 0.74]"; "" for None."""
+    return "" if bounds is None else f"[{number(bounds[0])}, {number(bounds[1])}]"
+
+
+def share(value: float | None) -> str:
+    """Write a share as a percentage."""
+    return MISSING if value is None else f"{value:.0%}"
+
+
+def count(value: int) -> str:
+    """Group digits by thin spaces: "12 345"."""
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def plural(n: int, noun: str) -> str:
+    """Write "1 step", "2 steps"."""
+    return f"{count(n)} {noun}{'' if n == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Write "48 s", "3 min 12 s", "2 h 5 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def facts(values: Mapping[str, Any], skip: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """List what a mapping of any shape holds, one line a value.
+
+    Args:
+        values: JSON, untrusted.
+        skip: Keys at the top to leave out.
+    """
+    kept = {key: value for key, value in values.items() if key not in skip}
+    found = [(one_line(key, 80), text) for key, text in _flat(kept, "")]
+    more = len(found) - FACTS
+    return found[:FACTS] + ([("…", f"{more} more in events.jsonl")] if more > 0 else [])
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            label = name.replace("_", " ")
+            yield from _flat(inner, f"{key} · {label}" if key else label)
+    else:
+        yield key, _said(value)
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return count(value).replace("-", "−")
+    if isinstance(value, float):
+        return f"{value:.4g}".replace("-", "−")
+    if isinstance(value, list):
+        return _listed(value)
+    return one_line(str(value), LONGEST)
+
+
+def _listed(values: list[Any]) -> str:
+    if len(values) > 8:
+        # A curve: where it began and where it ended.
+        return f"{_said(values[0])} → {_said(values[-1])} ({len(values)} values)"
+    return one_line(", ".join(map(_said, values)), LONGEST) or "none"
