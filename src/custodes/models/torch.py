@@ -10,7 +10,8 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -265,8 +266,6 @@ class _Base:
 def dequantise(gguf: Path, folder: Path) -> None:
     """Save a .gguf as a folder with bf16 safetensors, config and tokenizer, which loads faster."""
     model, tokenizer = _load(gguf, "bfloat16")
-    # A GGUF's tokenizer knows no length, and a saved one without a length warns at every long text.
-    tokenizer.model_max_length = model.config.max_position_embeddings
     with _quiet():
         model.save_pretrained(folder, safe_serialization=True)
         tokenizer.save_pretrained(folder)
@@ -275,26 +274,32 @@ def dequantise(gguf: Path, folder: Path) -> None:
 def _load(source: Path, dtype: str) -> tuple[Any, Any]:
     """Load model and tokenizer: safetensors or GGUF, from this disk, without code of their own."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, GgufConfig
 
-    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    weights: dict[str, Any] = {"dtype": getattr(torch, dtype), "output_loading_info": True}
+    options: dict[str, Any] = {
+        "dtype": getattr(torch, dtype),
+        "local_files_only": True,
+        "trust_remote_code": False,
+        "use_safetensors": True,
+    }
+    folder = source
     if source.suffix == ".gguf":
         folder = source.parent
-        options["gguf_file"] = source.name
-        weights["quantization_config"] = GgufConfig(dequantize=True)
-    else:
-        folder = source
-        weights["use_safetensors"] = True
-        if not any(folder.glob("*.safetensors")):
-            raise ModelError(
-                f"{folder} has no .safetensors file",
-                "give a folder with safetensors and config.json, or a .gguf file",
-            )
+        options |= {
+            "gguf_file": source.name,
+            "quantization_config": GgufConfig(dequantize=True),
+        }
+    elif not any(source.glob("*.safetensors")):
+        raise ModelError(
+            f"{source} has no .safetensors file",
+            "give a folder with safetensors and config.json, or a .gguf file",
+        )
     try:
         with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-            model, told = AutoModelForCausalLM.from_pretrained(folder, **options, **weights)
+            model, told = AutoModelForCausalLM.from_pretrained(
+                folder, **options, output_loading_info=True
+            )
+            tokenizer = _load_tokenizer(source)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError) as error:
         raise ModelError(
             f"{source} is no model that transformers can load", _first(error)
@@ -310,15 +315,29 @@ def _load(source: Path, dtype: str) -> tuple[Any, Any]:
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 
 
+def _load_tokenizer(source: Path) -> Any:
+    if source.suffix == ".gguf":
+        # Not transformers' own conversion: it forgets the rule by which text is cut before the
+        # merges apply, and gives "\\n\\n5" other ids than those the model was trained on.
+        from custodes.models.gguf_tokenizer import load_tokenizer
+
+        return load_tokenizer(source)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from drawing bars of its own."""
+    """Keep transformers from drawing bars of its own; what it logs still shows."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        yield
+        # The bar over a GGUF's tensors has no switch.
+        with redirect_stderr(StringIO()):
+            yield
     finally:
         if shown:
             logging.enable_progress_bar()
@@ -395,10 +414,13 @@ def _states(
 
 
 def _spelled(tokenizer: Any, text: str) -> tuple[str, ...]:
-    """Cut a text at its tokens' ends; a token that ends inside a character gets what is new."""
+    """Cut a text into what each of its tokens adds; one that ends inside a character adds none."""
     offsets = tokenizer(
         text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
     )["offset_mapping"]
-    ends = [end for _, end in offsets]
-    starts = [0, *np.maximum.accumulate(ends, dtype=int).tolist()] if ends else []
-    return tuple(text[a : max(a, b)] for a, b in zip(starts, ends, strict=False))
+    if not offsets:
+        return ()
+    # A byte that the vocabulary lacks is in no token; it goes with the token after it, or the last.
+    ends = np.maximum.accumulate([end for _, end in offsets]).tolist()
+    ends[-1] = len(text)
+    return tuple(text[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True))
