@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from custodes.diff.columns import Column, Columns, from_masks, join
+from custodes.diff.columns import Column, Columns, from_masks, join, word_pattern
 from custodes.diff.embedding import embed
 from custodes.diff.text import Corpus, read_corpus, sentences
 from custodes.models.base import Array
@@ -159,7 +159,12 @@ def _columns(
             mask = np.zeros(n, np.bool_)
             mask[owner[labels == label]] = True
             columns.append(
-                Column("cluster", FAMILY, f"{verb} {', '.join(terms) or 'nothing'}", terms)
+                Column(
+                    "cluster",
+                    FAMILY,
+                    f"{verb} {', '.join(terms) or 'nothing'}",
+                    word_pattern(terms),
+                )
             )
             masks.append(mask)
     return from_masks(columns, masks, n)

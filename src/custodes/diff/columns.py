@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Column", "Columns", "from_masks", "join", "without_duplicates"]
-
-Kind = str
+__all__ = ["Column", "Columns", "from_masks", "join", "without_duplicates", "word_pattern"]
 
 
 @dataclass(frozen=True)
@@ -22,13 +21,30 @@ class Column:
         kind: What a finding on it is called: feature, phrase, cluster or llm.
         family: Hypotheses that share one part of the error budget.
         statement: What such a response does, as the end of a sentence ("apologises").
-        marks: Words or phrases to highlight in it; empty where nothing in particular shows it.
+        pattern: Regular expression of what shows it, for highlighting; "" where nothing in
+            particular does.
     """
 
-    kind: Kind
+    kind: str
     family: str
     statement: str
-    marks: tuple[str, ...] = ()
+    pattern: str = ""
+
+
+def word_pattern(entries: Sequence[str], start: bool = False, end: bool = False) -> str:
+    """Return a pattern of words or phrases, however they are spaced and capitalised.
+
+    >>> bool(re.search(word_pattern(["so , what"]), "And so, what?"))
+    True
+    """
+    spaced = [r"\s*".join(map(re.escape, entry.split(" "))) for entry in entries]
+    inner = "|".join(
+        ("" if start else r"(?<!\w)" if entry[:1].isalnum() else "")
+        + pattern
+        + ("" if end else r"(?!\w)" if entry[-1:].isalnum() else "")
+        for entry, pattern in zip(entries, spaced, strict=True)
+    )
+    return (r"(?i)\A\s*" if start else "(?i)") + f"(?:{inner})" + (r"\s*\Z" if end else "")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from custodes.diff.columns import Column, Columns, from_masks
+from custodes.diff.columns import Column, Columns, from_masks, word_pattern
 from custodes.diff.lexicons import LANGUAGES, LEXICONS
 from custodes.diff.text import Corpus, sentences, tokenize
 
@@ -131,11 +131,11 @@ def feature_columns(texts: Sequence[str], prompts: Sequence[str], corpus: Corpus
         corpus: The responses, tokenised.
     """
     counts: dict[str, NDArray[np.int64]] = {}
-    marks: dict[str, tuple[str, ...]] = {}
+    patterns = dict(PATTERNS)
     finder = _Finder(corpus)
     for statement, entries in LEXICONS.items():
         counts[statement] = finder.count(entries)
-        marks[statement] = entries
+        patterns[statement] = word_pattern(entries)
     for statement, pattern in PATTERNS.items():
         find = re.compile(pattern).findall
         counts[statement] = np.array([len(find(text)) for text in texts], np.int64)
@@ -144,7 +144,7 @@ def feature_columns(texts: Sequence[str], prompts: Sequence[str], corpus: Corpus
     for statement, count in counts.items():
         for least in COUNTS:
             times = "" if least == 1 else f" at least {least} times"
-            columns.append(Column("feature", FAMILY, statement + times, marks.get(statement, ())))
+            columns.append(Column("feature", FAMILY, statement + times, patterns[statement]))
             shows.append(count >= least)
     for statement, check in CHECKS.items():
         columns.append(Column("feature", FAMILY, statement))

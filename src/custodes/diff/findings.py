@@ -40,7 +40,7 @@ class Finding:
         evidence_b: The same for B.
         aliases: Other behaviours the same responses show.
         composition: What moved only because of this.
-        marks: What to highlight in a response.
+        pattern: Regular expression of what to highlight in a response, "" for nothing.
     """
 
     id: str
@@ -55,7 +55,7 @@ class Finding:
     evidence_b: tuple[str, ...]
     aliases: tuple[str, ...] = ()
     composition: tuple[str, ...] = ()
-    marks: tuple[str, ...] = ()
+    pattern: str = ""
 
 
 def describe(
@@ -101,7 +101,7 @@ def _describe(hypotheses: Hypotheses, aligned: Aligned, one: Selected, labels: L
         *evidence,
         tuple(_name(hypotheses, h) for h in one.aliases[:MOST_ALIASES]),
         tuple(_name(hypotheses, h) for h in one.composition[:MOST_ALIASES]),
-        column.marks,
+        column.pattern,
     )
 
 

@@ -37,8 +37,8 @@ LEAST = 8
 # Behaviours under a condition must leave room for one: discordant prompts, share of the prompts.
 LEAST_CONDITIONAL = 12
 CONDITION_SHARES = (0.08, 0.5)
-MOST_CONDITIONS = 60
-MOST_CONDITIONAL = 4000
+MOST_CONDITIONS = 50
+MOST_CONDITIONAL = 400
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ _BASE_FORMS = {"is": "is not", "has": "does not have", "mixes": "does not mix"}
 def _absence(column: Column) -> Column:
     verb, _, rest = column.statement.partition(" ")
     base = _BASE_FORMS.get(verb, f"does not {verb.removesuffix('s')}")
-    return replace(column, statement=f"{base} {rest}".rstrip(), marks=())
+    return replace(column, statement=f"{base} {rest}".rstrip(), pattern="")
 
 
 def averaging(aligned: Aligned) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:

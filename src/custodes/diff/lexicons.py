@@ -240,7 +240,7 @@ LEXICONS: dict[str, tuple[str, ...]] = {
         """),
     "writes British English": _entries("""
         colour, colours, favourite, favour, behaviour, centre, theatre, organise, organised
-        realise, realised, recognise, analyse, travelling, grey, honour, labour, neighbour, programme
+        realise, realised, recognise, analyse, travelling, grey, honour, labour, neighbour
         organisation, defence, licence, catalogue, whilst, cheque, flavour, mum, learnt, towards
         """),
     "speaks of money": _entries("""

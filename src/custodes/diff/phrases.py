@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from custodes.diff.columns import Column, Columns
+from custodes.diff.columns import Column, Columns, word_pattern
 from custodes.diff.text import END, NEWLINE, START, Corpus
 
 __all__ = ["phrase_columns"]
@@ -112,7 +112,8 @@ def _column(corpus: Corpus, head: int, length: int) -> Column:
         (True, True): "is exactly",
     }[tokens[0] == START, tokens[-1] == END]
     family = "word" if length == 1 else "phrase" if length <= 3 else "long phrase"
-    return Column("phrase", family, f"{verb} “{shown}”", (text,) if inner else ())
+    pattern = word_pattern([" ".join(inner)], tokens[0] == START, tokens[-1] == END)
+    return Column("phrase", family, f"{verb} “{shown}”", pattern if inner else "")
 
 
 def _spaced(tokens: list[str]) -> list[str]:

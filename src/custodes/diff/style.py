@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from custodes.diff.columns import Column, Columns, from_masks
+from custodes.diff.columns import Column, Columns, from_masks, word_pattern
 from custodes.diff.text import END, START, Corpus, sentences
 from custodes.models.base import Array
 
@@ -113,6 +113,7 @@ def count_columns(corpus: Corpus) -> Columns:
     for t in common:
         count = np.zeros(corpus.n)
         count[doc[token == t]] = times[token == t]
+        pattern = word_pattern([corpus.vocabulary[t]])
         name = corpus.vocabulary[t].replace("\n", "⏎")
         density = 100 * count / tokens
         for values, what in ((count, "uses"), (density, "per 100 tokens, uses")):
@@ -120,7 +121,7 @@ def count_columns(corpus: Corpus) -> Columns:
             for cut in cuts:
                 if cut > values.min():
                     statement = f"{what} “{name}” at least {cut:.3g} times"
-                    columns.append(Column("feature", "count", statement, (name,)))
+                    columns.append(Column("feature", "count", statement, pattern))
                     shows.append(values >= cut)
         for cut in sorted({float(np.quantile(density, q)) for q in (0.04, 0.12)}):
             statement = f"per 100 tokens, uses “{name}” at most {cut:.3g} times"

@@ -1,0 +1,122 @@
+"""One HTML file of a diff: what was found first, each finding with what bears it out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from custodes.errors import RunError
+from custodes.report import wording
+from custodes.runs.files import write_atomic
+from custodes.text import visible
+
+__all__ = ["render_diff", "write_diff_report"]
+
+SCHEMA = 1
+IN_FULL = 25
+"""Findings shown with examples; the others get a line in a table."""
+
+ROWS = 200
+EVIDENCE = 60
+"""Prompt ids shown of each finding; diff.json has all."""
+
+SIZE = 640
+"""Width of the map, in pixels."""
+
+
+def write_diff_report(folder: Path) -> Path:
+    """Write ``report.html`` beside a ``diff.json``, as one file of at most 2 MB.
+
+    Raises:
+        RunError: The folder has no diff, its diff is damaged, or the report cannot be written.
+    """
+    path = folder / "report.html"
+    write_atomic(path, render_diff(_read(folder / "diff.json"), _read(folder / "map.json")))
+    return path
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {path}", "run custodes diff again") from error
+
+
+def render_diff(diff: dict[str, Any], points: Sequence[dict[str, Any]]) -> str:
+    """Write the report of a diff.
+
+    Args:
+        diff: The content of diff.json.
+        points: The content of map.json.
+
+    Returns:
+        A whole document without scripts, whose content security policy allows no requests.
+
+    Raises:
+        RunError: The diff was written by another version of custodes.
+    """
+    if diff.get("schema") != SCHEMA:
+        raise RunError(f"diff.json has schema {diff.get('schema')!r}", f"this reads {SCHEMA}")
+    environment = _environment()
+    css = "\n".join(
+        environment.loader.get_source(environment, name)[0]  # type: ignore[union-attr]
+        for name in ("report.css", "diff.css")
+    )
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    full, rest = diff["findings"][:IN_FULL], diff["findings"][IN_FULL:]
+    return environment.get_template("diff.html").render(
+        css=Markup(css),
+        style=f"sha256-{digest}",
+        diff=diff,
+        full=full,
+        rest=rest[:ROWS],
+        left=max(0, len(rest) - ROWS),
+        evidence=EVIDENCE,
+        points=points,
+        size=SIZE,
+        marked=_marked,
+        total=sum(diff["looked_at"].values()),
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("custodes.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in wording.__all__:
+        environment.filters[name] = getattr(wording, name)
+    environment.filters["points"] = lambda value: f"{100 * value:+.1f}".replace("-", "−")
+    environment.filters["small"] = lambda value: f"{value:.2g}"
+    return environment
+
+
+def _finalize(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _marked(text: str | None, spans: Sequence[Sequence[int]]) -> Markup:
+    """Write untrusted text with some places marked; what cannot be seen is spelled out."""
+    if not text:
+        return Markup('<span class="empty">{}</span>').format(
+            "(no response)" if text is None else "(empty)"
+        )
+    out, at = Markup(), 0
+    for start, end in spans:
+        if start < at:
+            continue
+        out += escape(visible(text[at:start]))
+        out += Markup("<mark>{}</mark>").format(visible(text[start:end]))
+        at = end
+    return out + escape(visible(text[at:]))
