@@ -214,10 +214,10 @@ def test_a_lasting_fault_is_one_line(tmp_path: Path, fault: Fault, words: str, t
 
 @pytest.mark.parametrize("fault", [hang(1), drip(1)])
 def test_a_timeout_covers_the_whole_reply_and_is_one_line(tmp_path: Path, fault: Fault) -> None:
-    patience = Patience(timeout=0.15, tries=2, pause=0)
+    patience = Patience(timeout=0.3, tries=2, pause=0)
     with served(faults=[fault] * 9) as server:
-        model = remote(server, tmp_path, patience=patience)
-        with pytest.raises(EndpointError, match=r"did not answer within 0.15 s, asked 2 times"):
+        model = remote(server, tmp_path, patience=patience, revision="r")
+        with pytest.raises(EndpointError, match=r"did not answer within 0.3 s, asked 2 times"):
             model.generate(CHATS[:1], Sampling())
 
 

@@ -100,18 +100,21 @@ class Remote:
         """
         from openai import APIStatusError
 
-        async def ask() -> list[dict[str, Any]]:
-            async with self.connect() as client:
+        async with self.connect() as client:
+
+            async def ask() -> list[dict[str, Any]]:
                 try:
                     body = await client.get("/models", cast_to=object)
                 except APIStatusError as error:
                     if error.status_code in (400, 404, 405, 501):
                         return []
                     raise
-            listed = body.get("data") if isinstance(body, dict) else None
-            return [m for m in listed if isinstance(m, dict)] if isinstance(listed, list) else []
+                listed = body.get("data") if isinstance(body, dict) else None
+                return (
+                    [m for m in listed if isinstance(m, dict)] if isinstance(listed, list) else []
+                )
 
-        return await self.persist("", ask)
+            return await self.persist("", ask)
 
     async def _known_models(self) -> list[str]:
         try:
