@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from custodes.oversight.base import DOMAINS, Rating
 from custodes.oversight.overseer import OverseerOptions, ThresholdOverseer
 from custodes.oversight.summary import read_timings, summarise

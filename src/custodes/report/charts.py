@@ -1,18 +1,15 @@
 """Charts as SVG without scripts. Only numbers and labels of our own go into them.
 
-Vega-Lite draws them while the report is written, so nothing has to run where it is read. The
-colours are those of paper; report.css has a dark twin for each, which it puts in place of the
-attribute's value.
+They are written in Vega-Lite, and vl-convert draws them while the report is written, so nothing
+has to run where it is read. The colours are those of paper; report.css has a dark twin for each,
+which it puts in place of the attribute's value.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from typing import Any
 
 import numpy as np
@@ -20,7 +17,6 @@ from markupsafe import Markup
 
 __all__ = ["Change", "GoldPoint", "Intercept", "Ratings", "Span", "gold_chart", "ratings_chart"]
 
-INK = "#22262b"
 QUIET = "#6a7078"
 GRID = "#e6e7ea"
 AXIS = "#a9adb4"
@@ -31,6 +27,8 @@ CHANGE = "#7a4a9e"
 FAILING = "#b3261e"
 SPAN = "#f3e6cf"
 
+VEGA_LITE = "5.20"
+
 BINS = 120
 """A longer run is drawn as means over this many groups of steps."""
 
@@ -39,6 +37,28 @@ POINTS = 48
 
 LABELS = 16
 """More new checkpoints or perturbations than this are drawn without their numbers."""
+
+
+LABEL = {"type": "text", "baseline": "bottom", "dy": -3, "fontSize": 11}
+
+CONFIG = {
+    # The page describes a chart in words and has its numbers in a table.
+    "aria": False,
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": QUIET,
+        "titleColor": QUIET,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "gridColor": GRID,
+        "domainColor": AXIS,
+        "tickColor": AXIS,
+        "tickSize": 4,
+    },
+}
+
+Spec = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -116,143 +136,117 @@ def gold_chart(points: Sequence[GoldPoint], width: int, zero: bool = False) -> M
         width: In CSS pixels.
         zero: Whether to draw a line at 0.
     """
-    import altair as alt
-
     last = max(point.checkpoint for point in points)
     drawn = set(np.linspace(0, last, min(POINTS, last + 1)).round().astype(int).tolist())
-    # The null run's points stand beside the run's, not upon them.
-    rows = [
-        {
-            "x": p.checkpoint + (0.14 if p.null else 0.0),
-            "y": p.mean,
-            "low": p.low,
-            "high": p.high,
-            "null": p.null,
-        }
-        for p in points
-        if p.checkpoint in drawn
-    ]
-    x = alt.X(
-        "x:Q",
-        title="checkpoint",
-        scale=alt.Scale(domain=[-0.4, last + 0.4], nice=False),
-        axis=alt.Axis(values=_ticks(last), format="d", grid=False),
-    )
     label = f"datum.value ? format(datum.value, '{'+' if zero else ''}.2~f') : '0'"
-    y = alt.Y(
-        "y:Q", title=None, scale=alt.Scale(zero=zero), axis=alt.Axis(labelExpr=label, tickCount=5)
-    )
-    layers = []
-    if zero:
-        layers.append(_rows(alt, [{"y": 0.0}]).mark_rule(color=QUIET).encode(y="y:Q"))
+    x = _x("checkpoint", -0.4, last + 0.4, _ticks(last))
+    y = {
+        "field": "y",
+        "type": "quantitative",
+        "title": None,
+        "scale": {"zero": zero},
+        "axis": {"labelExpr": label, "tickCount": 5},
+    }
+    layers = [_layer([{"y": 0}], {"type": "rule", "color": QUIET}, y=y)] if zero else []
     for null, colour in ((True, NULL), (False, OURS)):
-        chart = _rows(alt, [row for row in rows if row["null"] == null])
-        if chart.data.values:
-            layers += [
-                chart.mark_rule(color=colour, strokeWidth=1.5).encode(x=x, y="low:Q", y2="high:Q"),
-                chart.mark_point(filled=True, opacity=1, size=42, color=colour).encode(x=x, y=y),
-            ]
+        rows = [
+            # The null run's points stand beside the run's, not upon them.
+            {"x": p.checkpoint + 0.14 * null, "y": p.mean, "low": p.low, "high": p.high}
+            for p in points
+            if p.checkpoint in drawn and p.null == null
+        ]
+        rule = {"type": "rule", "color": colour, "strokeWidth": 1.5}
+        point = {"type": "point", "filled": True, "opacity": 1, "size": 42, "color": colour}
+        layers += [
+            _layer(rows, rule, x=x, y={**y, "field": "low"}, y2={"field": "high"}),
+            _layer(rows, point, x=x, y=y),
+        ]
     return _svg(layers, width, 190)
 
 
 def ratings_chart(ratings: Ratings, width: int) -> Markup:
-    """Draw one domain's ratings by step."""
-    import altair as alt
+    """Draw one domain's ratings by step.
 
-    group = ratings.group
-    x = alt.X(
-        "x:Q",
-        title="step",
-        scale=alt.Scale(domain=[-0.5, ratings.steps - 0.5], nice=False),
-        axis=alt.Axis(values=_ticks(ratings.steps - 1, width // 44), format="d", grid=False),
-    )
-    y = alt.Y(
-        "y:Q",
-        title=None,
-        scale=alt.Scale(domain=[0, 1], nice=False),
-        axis=alt.Axis(tickCount=5, format=".2~f"),
-    )
+    Args:
+        ratings: What to draw.
+        width: In CSS pixels.
+    """
+    end = ratings.steps - 0.5
+    x = _x("step", -0.5, end, _ticks(ratings.steps - 1, width // 44))
+    y = {
+        "field": "y",
+        "type": "quantitative",
+        "title": None,
+        "scale": {"domain": [0, 1], "nice": False},
+        "axis": {"tickCount": 5, "format": ".2~f"},
+    }
+    floor = _layer([{"x": -0.5, "end": end, "y": 0}], {"type": "rule", "color": AXIS}, **_to(x, y))
+    thin = {"type": "line", "strokeWidth": 1.2}
     layers = [
-        *_span_layers(alt, ratings.spans, x),
-        *_change_layers(alt, ratings.changes, x),
-        *_threshold_layers(alt, ratings, x),
+        floor,
+        *_span_layers(ratings.spans, x, y),
+        *_change_layers(ratings.changes, x, y),
+        *_threshold_layers(ratings, x, y),
+        _line(ratings.null, ratings.group, {**thin, "color": NULL}, x, y),
+        _line(ratings.clean, ratings.group, {**thin, "color": OURS, "strokeDash": [2, 3]}, x, y),
+        _line(ratings.seen, ratings.group, {"type": "line", "color": OURS}, x, y),
+        *_intercept_layers(ratings.intercepts, ratings.group, x, y),
     ]
-    layers += [
-        *_line_layers(alt, _grouped(ratings.null, group), x, y, color=NULL, strokeWidth=1.2),
-        *_line_layers(
-            alt,
-            _grouped(ratings.clean, group),
-            x,
-            y,
-            color=OURS,
-            strokeWidth=1.2,
-            strokeDash=[2, 3],
-        ),
-        *_line_layers(alt, _grouped(ratings.seen, group), x, y, color=OURS, strokeWidth=2),
-    ]
-    layers += _intercept_layers(alt, ratings.intercepts, group, x)
     return _svg(layers, width, 220)
 
 
-def _line_layers(
-    alt: Any, points: Sequence[tuple[float, float]], x: Any, y: Any, **mark: Any
-) -> list[Any]:
-    if not points:
-        return []
+def _line(values: Sequence[tuple[int, float]], group: int, mark: Spec, x: Spec, y: Spec) -> Spec:
+    points = _grouped(values, group)
     # A line through a single point has no length.
     point = {"color": mark["color"], "size": 22} if len(points) == 1 else False
-    chart = _rows(alt, [{"x": step, "y": value} for step, value in points])
-    return [chart.mark_line(point=point, **mark).encode(x=x, y=y)]
+    rows = [{"x": step, "y": value} for step, value in points]
+    return _layer(rows, {**mark, "point": point}, x=x, y=y)
 
 
-def _span_layers(alt: Any, spans: Sequence[Span], x: Any) -> list[Any]:
-    if not spans:
-        return []
+def _span_layers(spans: Sequence[Span], x: Spec, y: Spec) -> list[Spec]:
     rows = [
         {"x": s.first - 0.5, "end": s.last + 0.5, "label": f"P{s.number}", "y": 0} for s in spans
     ]
-    chart = _rows(alt, rows)
-    areas = chart.mark_rect(color=SPAN, opacity=0.75).encode(x=x, x2="end:Q")
-    text = chart.mark_text(align="left", baseline="bottom", dx=3, dy=-3, color=QUIET, fontSize=11)
-    return [areas, text.encode(x=x, y="y:Q", text="label:N")] if len(spans) <= LABELS else [areas]
+    area = {"type": "rect", "color": SPAN, "opacity": 0.75}
+    text = {**LABEL, "align": "left", "dx": 3, "color": QUIET}
+    return [
+        _layer(rows, area, x=x, x2={"field": "end"}),
+        _layer(rows if len(rows) <= LABELS else [], text, x=x, y=y, text={"field": "label"}),
+    ]
 
 
-def _change_layers(alt: Any, changes: Sequence[Change], x: Any) -> list[Any]:
+def _change_layers(changes: Sequence[Change], x: Spec, y: Spec) -> list[Spec]:
     layers = []
-    for mine, dash in ((False, [2, 2]), (True, [])):
+    for mine, dash in ((False, [2, 2]), (True, [1, 0])):
         rows = [{"x": c.at, "label": str(c.checkpoint), "y": 1} for c in changes if c.mine == mine]
-        if rows:
-            chart = _rows(alt, rows)
-            layers.append(chart.mark_rule(color=CHANGE, strokeDash=dash).encode(x=x))
-            if len(changes) <= LABELS:
-                text = chart.mark_text(baseline="bottom", dy=-3, color=CHANGE, fontSize=11)
-                layers.append(text.encode(x=x, y="y:Q", text="label:N"))
+        text = {**LABEL, "color": CHANGE}
+        layers += [
+            _layer(rows, {"type": "rule", "color": CHANGE, "strokeDash": dash}, x=x),
+            _layer(rows if len(changes) <= LABELS else [], text, x=x, y=y, text={"field": "label"}),
+        ]
     return layers
 
 
-def _threshold_layers(alt: Any, ratings: Ratings, x: Any) -> list[Any]:
+def _threshold_layers(ratings: Ratings, x: Spec, y: Spec) -> list[Spec]:
     levels = sorted({intercept.threshold for intercept in ratings.intercepts})
     rows = [{"x": -0.5, "end": ratings.steps - 0.5, "y": level} for level in levels]
-    if not rows:
-        return []
-    rule = _rows(alt, rows).mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.2)
-    return [rule.encode(x=x, x2="end:Q", y="y:Q")]
+    rule = {"type": "rule", "color": LIMIT, "strokeDash": [6, 4], "strokeWidth": 1.2}
+    return [_layer(rows, rule, **_to(x, y))]
 
 
-def _intercept_layers(alt: Any, intercepts: Sequence[Intercept], group: int, x: Any) -> list[Any]:
+def _intercept_layers(intercepts: Sequence[Intercept], group: int, x: Spec, y: Spec) -> list[Spec]:
     # Of several intercepts in one group of steps the lowest is drawn.
     lowest: dict[int, Intercept] = {}
     for intercept in intercepts:
         held = lowest.setdefault(intercept.step // group, intercept)
         if intercept.statistic < held.statistic:
             lowest[intercept.step // group] = intercept
+    size = 48 if group == 1 else 20
     layers = []
     for failing, colour, shape in ((False, OURS, "circle"), (True, FAILING, "diamond")):
         rows = [{"x": i.step, "y": i.statistic} for i in lowest.values() if i.failing == failing]
-        if rows:
-            mark = {"filled": True, "opacity": 1, "size": 48 if group == 1 else 20}
-            point = _rows(alt, rows).mark_point(color=colour, shape=shape, **mark)
-            layers.append(point.encode(x=x, y="y:Q"))
+        mark = {"type": "point", "filled": True, "opacity": 1, "size": size}
+        layers.append(_layer(rows, {**mark, "color": colour, "shape": shape}, x=x, y=y))
     return layers
 
 
@@ -274,35 +268,39 @@ def _ticks(last: int, most: int = 8) -> list[int]:
     return list(range(0, last + 1, size))
 
 
-def _rows(alt: Any, rows: Sequence[dict[str, Any]]) -> Any:
-    return alt.Chart(alt.Data(values=list(rows)))
-
-
-def _svg(layers: Sequence[Any], width: int, height: int) -> Markup:
-    chart = reduce(add, layers).properties(
-        width=width,
-        height=height,
-        background="transparent",
-        autosize={"type": "fit", "contains": "padding"},
-        padding={"left": 2, "right": 6, "top": 14, "bottom": 2},
-    )
-    axis = {
-        "labelColor": QUIET,
-        "titleColor": QUIET,
-        "labelFontSize": 11,
-        "titleFontSize": 11,
-        "titleFontWeight": "normal",
-        "gridColor": GRID,
-        "domainColor": AXIS,
-        "tickColor": AXIS,
-        "tickSize": 4,
+def _x(title: str, low: float, high: float, ticks: list[int]) -> Spec:
+    return {
+        "field": "x",
+        "type": "quantitative",
+        "title": title,
+        "scale": {"domain": [low, high], "nice": False},
+        "axis": {"values": ticks, "format": "d", "grid": False},
     }
-    # The page describes the chart in words and has its numbers in a table.
-    chart = chart.configure(aria=False, axis=axis, view={"stroke": None})
-    file = io.StringIO()
-    chart.save(file, format="svg")
-    svg = re.sub(r'="[^"]*"', lambda attribute: _short(attribute[0]), file.getvalue())
-    return Markup(svg)
+
+
+def _to(x: Spec, y: Spec) -> dict[str, Spec]:
+    """Encode a horizontal line."""
+    return {"x": x, "x2": {"field": "end"}, "y": y}
+
+
+def _layer(rows: Sequence[Spec], mark: Spec, **encoding: Spec) -> Spec:
+    return {"data": {"values": list(rows)}, "mark": mark, "encoding": encoding}
+
+
+def _svg(layers: Sequence[Spec], width: int, height: int) -> Markup:
+    import vl_convert
+
+    spec = {
+        "width": width,
+        "height": height,
+        "background": "transparent",
+        "autosize": {"type": "fit", "contains": "padding"},
+        "padding": {"left": 2, "right": 6, "top": 14, "bottom": 2},
+        "layer": [layer for layer in layers if layer["data"]["values"]],
+        "config": CONFIG,
+    }
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+    return Markup(re.sub(r'="[^"]*"', lambda attribute: _short(attribute[0]), svg))
 
 
 def _short(attribute: str) -> str:

@@ -110,7 +110,7 @@ def _print_retrains(console: Console, rows: Sequence[Mapping[str, Any]]) -> None
         for moved in (row["metrics"].get("weights_moved"),)
     ]
     head = ["new checkpoint", ">step", "made by", ">weights moved", ">agreement"]
-    _table(console, head, cells)
+    _table(console, head, cells, len(rows))
 
 
 def _print_perturbations(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -125,7 +125,7 @@ def _print_perturbations(console: Console, rows: Sequence[Mapping[str, Any]]) ->
         ]
         for row in shown(rows, ROWS).rows
     ]
-    _table(console, ["perturbation", "ratings of", "outcome", ">recovery"], cells)
+    _table(console, ["perturbation", "ratings of", "outcome", ">recovery"], cells, len(rows))
 
 
 def _print_cost(console: Console, cost: Mapping[str, Any]) -> None:
@@ -138,8 +138,10 @@ def _print_cost(console: Console, cost: Mapping[str, Any]) -> None:
     )
 
 
-def _table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows of untrusted text; a title that begins with ">" is over a column of figures."""
+def _table(
+    console: Console, head: Sequence[str], rows: Sequence[Sequence[str]], total: int = 0
+) -> None:
+    """Print rows of untrusted text, of ``total``; titles of columns of figures begin with ">"."""
     from rich.table import Table
     from rich.text import Text
 
@@ -158,3 +160,5 @@ def _table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]])
         table.add_row(*(Text(one_line(cell, 300)) for cell in row))
     console.print()
     console.print(table)
+    if len(rows) < total:
+        _say(console, f"({len(rows)} of {total} rows; the report has more)")
