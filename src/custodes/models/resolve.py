@@ -128,6 +128,11 @@ def load_torch(name: str, *, adapter: Path | None = None) -> TorchModel:
     from custodes.models.torch import TorchModel
 
     ref = parse(name)
+    if ref.kind in ("endpoint", "simulated"):
+        raise ModelError(
+            f"the weights of {name} are not here",
+            "give a bundled name, a hub id, a folder or a .gguf",
+        )
     source, own = _sources(ref)
     return TorchModel(source, name=name, adapter=adapter or own)
 

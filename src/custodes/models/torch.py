@@ -10,8 +10,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
-from io import StringIO
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,11 +21,12 @@ from custodes.models.base import Array, Chat, Message, Sampling, TokenLogprobs, 
 from custodes.models.cache import adapter_version, weights_version
 from custodes.models.chat import encode_chats, encode_texts
 from custodes.models.decode import batches, complete, left_padded
+from custodes.models.weights import first_line, load_weights
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TorchModel", "dequantise"]
+__all__ = ["TorchModel"]
 
 # Most positions (rows x longest row) of one forward pass.
 _BUDGET = {"cpu": 2_048, "cuda": 65_536}
@@ -217,7 +217,7 @@ class _Base:
     """Base weights in memory, and the adapters injected into them."""
 
     def __init__(self, source: Path, dtype: str) -> None:
-        self.model, self.tokenizer = _load(source, dtype)
+        self.model, self.tokenizer = load_weights(source, dtype)
         self.version = weights_version(source)
         self.budget = _BUDGET.get(self.model.device.type, _BUDGET["cpu"])
         ends = self.model.generation_config.eos_token_id
@@ -241,8 +241,10 @@ class _Base:
                     self._peft = PeftModel.from_pretrained(self.model, str(adapter), version)
                 else:
                     self._peft.load_adapter(str(adapter), version)
-            except (OSError, ValueError, RuntimeError, KeyError) as error:
-                raise ModelError(f"{adapter} is no adapter for this model", _first(error)) from None
+            except Exception as error:  # a broken file makes the libraries raise nearly anything
+                raise ModelError(
+                    f"{adapter} is no adapter of this model", first_line(error)
+                ) from error
         self._users[version] += 1
         return version
 
@@ -261,91 +263,6 @@ class _Base:
         else:
             self._peft.base_model.enable_adapter_layers()
             self._peft.base_model.set_adapter(version, inference_mode=True)
-
-
-def dequantise(gguf: Path, folder: Path) -> None:
-    """Save a .gguf as a folder with bf16 safetensors, config and tokenizer, which loads faster."""
-    model, tokenizer = _load(gguf, "bfloat16")
-    with _quiet():
-        model.save_pretrained(folder, safe_serialization=True)
-        tokenizer.save_pretrained(folder)
-
-
-def _load(source: Path, dtype: str) -> tuple[Any, Any]:
-    """Load model and tokenizer: safetensors or GGUF, from this disk, without code of their own."""
-    import torch
-    from transformers import AutoModelForCausalLM, GgufConfig
-
-    options: dict[str, Any] = {
-        "dtype": getattr(torch, dtype),
-        "local_files_only": True,
-        "trust_remote_code": False,
-        "use_safetensors": True,
-    }
-    folder = source
-    if source.suffix == ".gguf":
-        folder = source.parent
-        options |= {
-            "gguf_file": source.name,
-            "quantization_config": GgufConfig(dequantize=True),
-        }
-    elif not any(source.glob("*.safetensors")):
-        raise ModelError(
-            f"{source} has no .safetensors file",
-            "give a folder with safetensors and config.json, or a .gguf file",
-        )
-    try:
-        with _quiet():
-            model, told = AutoModelForCausalLM.from_pretrained(
-                folder, **options, output_loading_info=True
-            )
-            tokenizer = _load_tokenizer(source)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError) as error:
-        raise ModelError(
-            f"{source} is no model that transformers can load", _first(error)
-        ) from None
-    if told["missing_keys"]:
-        raise ModelError(
-            f"{source} is no complete causal language model",
-            f"its weights lack {min(told['missing_keys'])}",
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    model.requires_grad_(False)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
-
-
-def _load_tokenizer(source: Path) -> Any:
-    if source.suffix == ".gguf":
-        # Not transformers' own conversion: it forgets the rule by which text is cut before the
-        # merges apply, and gives "\\n\\n5" other ids than those the model was trained on.
-        from custodes.models.gguf_tokenizer import load_tokenizer
-
-        return load_tokenizer(source)
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from drawing bars of its own; what it logs still shows."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        # The bar over a GGUF's tensors has no switch.
-        with redirect_stderr(StringIO()):
-            yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def _first(error: Exception) -> str:
-    """Return the first line of another library's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _positions(mask: torch.Tensor) -> torch.Tensor:
