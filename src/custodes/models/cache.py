@@ -95,10 +95,20 @@ def weights_version(model: Path) -> str:
 
 
 def adapter_version(base: str, adapter: Path) -> str:
-    """Return the version of a base model (of version ``base``) with a PEFT adapter."""
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    """Return the version of a base model (of version ``base``) with a PEFT adapter.
+
+    Raises:
+        ModelError: The folder holds no adapter in safetensors.
+    """
+    try:
+        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        weights = file_sha256(adapter / "adapter_model.safetensors")
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{adapter} is no PEFT adapter in safetensors ({error})",
+            "it needs adapter_config.json and adapter_model.safetensors",
+        ) from error
     settings = {key: value for key, value in config.items() if key not in _PROVENANCE}
     # peft writes sets as lists, in an order that differs between processes.
     settings = {k: sorted(v) if isinstance(v, list) else v for k, v in settings.items()}
-    weights = file_sha256(adapter / "adapter_model.safetensors")
     return short_version([base, weights, json.dumps(settings, sort_keys=True)])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -181,8 +180,7 @@ class TorchModel:
         self.adapter = adapter
         self.version = self._base.version
         if adapter is not None:
-            self.version = self._base.attach(adapter)
-            weakref.finalize(self, self._base.release, self.version)
+            self.version = self._base.attach(adapter, self)
 
     @contextmanager
     def _active(self) -> Iterator[None]:
@@ -224,18 +222,17 @@ class _Base:
         self.ends = {ends} if isinstance(ends, int) else set(ends or ())
         self.ends |= {self.tokenizer.eos_token_id} - {None}
         self._peft: Any = None
-        self._users: Counter[str] = Counter()
+        self._users: dict[str, weakref.WeakSet[TorchModel]] = {}
 
-    def attach(self, adapter: Path) -> str:
-        """Inject an adapter unless it is there, and return the version it makes."""
+    def attach(self, adapter: Path, user: TorchModel) -> str:
+        """Inject an adapter unless it is there, and return the version it makes.
+
+        An adapter stays while a model uses it; this is also when those that none uses go.
+        """
         from peft import PeftModel
 
-        if not (adapter / "adapter_model.safetensors").is_file():
-            raise ModelError(
-                f"{adapter} has no adapter_model.safetensors", "save it with safetensors"
-            )
         version = adapter_version(self.version, adapter)
-        if not self._users[version]:
+        if version not in self._users:
             try:
                 if self._peft is None:
                     self._peft = PeftModel.from_pretrained(self.model, str(adapter), version)
@@ -245,14 +242,12 @@ class _Base:
                 raise ModelError(
                     f"{adapter} is no adapter of this model", first_line(error)
                 ) from error
-        self._users[version] += 1
+        self._users.setdefault(version, weakref.WeakSet()).add(user)
+        self.switch(version)
+        for unused in [other for other, users in self._users.items() if not users]:
+            self._peft.delete_adapter(unused)
+            del self._users[unused]
         return version
-
-    def release(self, version: str) -> None:
-        """Drop an adapter that nobody uses any more."""
-        self._users[version] -= 1
-        if not self._users[version]:
-            self._peft.delete_adapter(version)
 
     def switch(self, version: str | None) -> None:
         """Switch to an adapter that was attached, or to the bare base."""
