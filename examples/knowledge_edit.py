@@ -35,11 +35,15 @@ NEAR = [
 
 
 def main(out: Path) -> None:
+    """Edit, ask both models, compare."""
     model = load_torch("smollm2-135m")
     rows = map(json.loads, shipped_path("everyday").read_text(encoding="utf-8").splitlines())
     prompts = [(row["id"], row["prompt"]) for row in rows]
     edit = edit_fact(model, FACT, [text for _, text in prompts], layer=9)
-    print(f"p({FACT.target.strip()}) {edit.before:.4f} -> {edit.after:.4f}, |change| {edit.norm:.3f}")
+    sys.stdout.write(
+        f"p({FACT.target.strip()}) {edit.before:.4f} -> {edit.after:.4f}, "
+        f"|change| / |weights| {edit.norm:.3f}\n"
+    )
     save_model(model, out / "edited")
     asked = [(f"near-{i}-{k}", p) for i, p in enumerate(NEAR) for k in range(8)]
     asked += [(f"far-{i}", p) for i, p in prompts]
@@ -51,7 +55,7 @@ def main(out: Path) -> None:
     diff = compare(before, after)
     save(diff, out / "diff")
     write_diff_report(out / "diff")
-    print("\n".join(lines(diff)))
+    sys.stdout.write("\n".join(lines(diff)) + "\n")
 
 
 if __name__ == "__main__":
