@@ -105,7 +105,7 @@ def adapter_version(base: str, adapter: Path) -> str:
         weights = file_sha256(adapter / "adapter_model.safetensors")
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"{adapter} is no PEFT adapter in safetensors ({error})",
+            f"{adapter} is no LoRA adapter ({error})",
             "it needs adapter_config.json and adapter_model.safetensors",
         ) from error
     settings = {key: value for key, value in config.items() if key not in _PROVENANCE}
