@@ -1,6 +1,6 @@
 """How long a diff takes, and how that grows with the number of prompts.
 
-    python benchmarks/diff_speed.py [--sizes 500 5000 50000] [--from RESPONSES.jsonl ...] [--json OUT]
+    python benchmarks/diff_speed.py [--sizes 500 5000] [--from FILE.jsonl ...] [--json OUT]
 
 Each size runs in a process of its own, which reports its peak memory. Responses are made of the
 sentences of the given files, or of Zipf-distributed words where none are given.
