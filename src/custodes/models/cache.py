@@ -42,18 +42,22 @@ def clear_errors(place: Path) -> Iterator[None]:
     """Turn a full disk or a folder that cannot be written into one clear line.
 
     Raises:
-        ModelError: Where the block raised an OSError about ``place``.
+        ModelError: The block could not write below ``place``.
     """
     remedy = "or set CUSTODES_CACHE to a folder elsewhere"
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except ModelError:
+        raise
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        # safetensors has errors of its own, without a number.
+        if number == errno.EDQUOT or "No space left" in str(error):
             raise ModelError(
                 f"no space left on the disk of {place}", f"free some, {remedy}"
-            ) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise ModelError(f"{place} cannot be written", f"allow it, {remedy}") from None
+            ) from error
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise ModelError(f"{place} cannot be written", f"allow it, {remedy}") from error
         raise
 
 
