@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custodes.errors import ConfigError, near_misses
+from custodes.oversight.base import Query
 from custodes.seeds import derive
 
-__all__ = ["Deck", "Mix", "checked_shares"]
+__all__ = ["Deck", "Mix", "checked_shares", "remix"]
 
 T = TypeVar("T")
 
@@ -118,3 +119,28 @@ def checked_shares(mix: Mapping[str, float] | None, domains: Sequence[str]) -> d
         if domain not in domains:
             raise ConfigError(f"the mix has no domain {domain!r}", near_misses(domain, domains))
     return {domain: share for domain, share in mix.items() if share != 0}
+
+
+def remix(
+    sources: Mapping[str, Sequence[Query]],
+    shares: Mapping[str, float],
+    mix: Mapping[str, float] | None,
+    topics: Sequence[str] | None,
+) -> tuple[dict[str, list[Query]], dict[str, float]]:
+    """Keep the queries of some topics, and set the shares of their domains.
+
+    Without a mix the domains that have these topics keep their proportions.
+
+    Raises:
+        ConfigError: No query is of a topic.
+    """
+    kept = {domain: list(queries) for domain, queries in sources.items()}
+    if topics is not None:
+        known = {query.topic for queries in kept.values() for query in queries}
+        for topic in topics:
+            if topic not in known:
+                raise ConfigError(f"no prompt of topic {topic!r}", near_misses(topic, known))
+        kept = {
+            domain: [q for q in queries if q.topic in topics] for domain, queries in kept.items()
+        }
+    return kept, dict(mix or {domain: s for domain, s in shares.items() if kept[domain]})

@@ -1,4 +1,4 @@
-"""Users who ask what a dataset asks."""
+"""Users: who asks what a dataset asks, and (imported from its own file) who is a model."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self, runtime_checkable
 
-from custodes.errors import ConfigError, DataError, near_misses
+from custodes.errors import ConfigError, DataError
 from custodes.oversight.base import Query, Response, User
-from custodes.oversight.mix import Deck, Mix, checked_shares
+from custodes.oversight.llm_user import LlmUser
+from custodes.oversight.mix import Deck, Mix, checked_shares, remix
 from custodes.seeds import derive
 
-__all__ = ["DatasetUser", "MixedUser", "RepeatingUser"]
+__all__ = ["DatasetUser", "LlmUser", "MixedUser", "RepeatingUser"]
 
 
 @runtime_checkable
@@ -127,22 +128,9 @@ class DatasetUser:
         Raises:
             ConfigError: A topic or domain is unknown, or has too few prompts for the batch.
         """
-        sources: Mapping[str, Sequence[Query]] = self.sources
-        if topics is not None:
-            known = {query.topic for queries in sources.values() for query in queries}
-            for topic in topics:
-                if topic not in known:
-                    raise ConfigError(
-                        f"no prompt has the topic {topic!r}", near_misses(topic, known)
-                    )
-            sources = {
-                domain: [query for query in queries if query.topic in topics]
-                for domain, queries in sources.items()
-            }
-            if mix is None:
-                mix = {domain: share for domain, share in self.shares.items() if sources[domain]}
+        sources, shares = remix(self.sources, self.shares, mix, topics)
         seed = derive(self.seed, "remixed")
-        return type(self)(sources, self.mix.batch, mix=mix or self.shares, seed=seed)
+        return type(self)(sources, self.mix.batch, mix=shares, seed=seed)
 
     def report(self, step: int) -> dict[str, Any]:
         """Count a step's queries."""
