@@ -198,7 +198,7 @@ class WeightNoise:
 
 @dataclass(frozen=True, kw_only=True)
 class TopicSwap(_Scheduled):
-    """A User who changes the subject; of several that are active the last one holds.
+    """A User who changes the subject; of several that are active the latest holds.
 
     Attributes:
         mix: New share of each domain; as before by default.

@@ -153,12 +153,14 @@ class Disturbance:
 
     def user(self, user: User) -> User:
         """Return the User who asks at this step."""
-        for name, swap in self._of(TopicSwap):
-            before = swap.of(name, user)
-            swapped = before.remixed(swap.mix, swap.topics)
-            self._note(name, _distance(before.composition(), swapped.composition()), 1)
-            user = swapped
-        return user
+        swaps = self._of(TopicSwap)
+        if not swaps:
+            return user
+        name, swap = max(swaps, key=lambda named: named[1].at)
+        before = swap.of(name, user)
+        swapped = before.remixed(swap.mix, swap.topics)
+        self._note(name, _distance(before.composition(), swapped.composition()), 1)
+        return swapped
 
     def queries(self, queries: Sequence[Query]) -> list[Query]:
         """Return the queries as the Worker gets them."""

@@ -47,7 +47,8 @@ class Recovery:
             there was no recovery, of the last ``hold`` steps.
         lowest: Level of the worst stretch; as the worst of many it exaggerates.
         detectable: The drop over ``hold`` steps that would be called damage 4 times out of 5.
-        damaged_at: First step of the first damaged stretch (of the shortest ones that are).
+        damaged_at: First step of the first damaged stretch (of the shortest that are) that is
+            itself lower by more than the margin.
         recovered_at: First step of the recovery.
         steps: From the onset to the recovery; without one, to the end of the series.
         steps_after_offset: From the offset to the recovery; negative if it came before.
@@ -117,11 +118,14 @@ def recovery(
         says = f"no damage seen (a drop of {found.detectable:.2f} would have been, 4 times in 5)"
         return replace(found, says=says, after=_Level(ratings, later).interval)
 
-    first = later[min(damaged, key=lambda span: (span[1] - span[0], span[0]))[0]]
-    found = replace(found, damaged_at=first)
+    back = before.mean - margin
+    first, last = min(damaged, key=lambda span: (span[1] - span[0], span[0]))
+    lower = (step for step in later[first:last] if _Level(ratings, [step]).mean < back)
+    low = next(lower, later[first])
+    found = replace(found, damaged_at=low)
     # No stretch that is damaged may begin after the recovery.
     earliest = max(start for start, _ in damaged) + 1
-    start = _recovered(ratings, later, hold, before.mean - margin, earliest)
+    start = _recovered(ratings, later, hold, back, earliest)
     if start is None:
         return replace(
             found,
