@@ -81,7 +81,7 @@ def parse(name: str) -> ModelRef:
     if name in BUNDLED:
         return ModelRef(name, "bundled")
     path = Path(name).expanduser()
-    if path.is_dir():
+    if name and path.is_dir():
         return _folder(name, path)
     if path.suffix == ".gguf" and path.is_file():
         return ModelRef(name, "gguf", path)
@@ -166,7 +166,8 @@ def _load_openvino(ref: ModelRef, adapter: Path | None, *, must: bool) -> Langua
         version = adapter_version(version, adapter)
     version = short_version([version, "q8_0"])
     merged = cache_dir() / "gguf" / f"{version}.gguf"
-    with locked(merged), clear_errors(merged.parent):
+    with locked(merged.parent), clear_errors(merged.parent):
+        merged.parent.mkdir(exist_ok=True)
         if not merged.is_file():
             from custodes.models.gguf import supports, write_gguf
             from custodes.models.torch import TorchModel
@@ -185,7 +186,7 @@ def _load_openvino(ref: ModelRef, adapter: Path | None, *, must: bool) -> Langua
 def _keep_newest(folder: Path, count: int) -> None:
     newest_first = sorted(folder.glob("*.gguf"), key=lambda file: -file.stat().st_mtime_ns)
     for file in newest_first[count:]:
-        file.unlink()
+        file.unlink(missing_ok=True)
 
 
 def _gguf(ref: ModelRef) -> Path | None:
@@ -199,17 +200,24 @@ def _gguf(ref: ModelRef) -> Path | None:
 
 def _sources(ref: ModelRef) -> tuple[Path, Path | None]:
     """Return where the base weights are that torch loads, and the adapter a name brings."""
+    ref = _on_disk(ref)
     if ref.kind == "adapter":
         assert ref.base is not None
-        return _sources(ref.base)[0], ref.path
+        base = _on_disk(ref.base)
+        if base.kind == "adapter":
+            raise ModelError(f"the base of {ref.name} is an adapter too", "merge that one first")
+        return _sources(base)[0], ref.path
     if ref.kind == "bundled":
         folder = pull(ref.name)
         trainable = BUNDLED[ref.name].trainable
         return (folder / "torch" if trainable else _gguf(ref) or folder), None
-    if ref.kind == "hub":
-        return _sources(_folder(ref.name, _download(ref.name)))
     assert ref.path is not None
     return ref.path, None
+
+
+def _on_disk(ref: ModelRef) -> ModelRef:
+    """Fetch what is on a hub, and say what it turned out to be."""
+    return _folder(ref.name, _download(ref.name)) if ref.kind == "hub" else ref
 
 
 def _folder(name: str, path: Path) -> ModelRef:
@@ -227,10 +235,9 @@ def _folder(name: str, path: Path) -> ModelRef:
         raise ModelError(f"{settings} is not JSON", "save the adapter again") from None
     if not base:
         raise ModelError(f"{settings} names no base model", "set base_model_name_or_path in it")
-    found = parse(base)
-    if found.kind == "adapter":
+    if (Path(base).expanduser() / "adapter_config.json").is_file():
         raise ModelError(f"the base of {path} is an adapter too", "merge that one first")
-    return ModelRef(name, "adapter", path, found)
+    return ModelRef(name, "adapter", path, parse(base))
 
 
 def _download(name: str) -> Path:
