@@ -1,0 +1,108 @@
+"""What is trained on: conversations with their answers, as token ids, in batches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from custodes.errors import DataError
+from custodes.models.base import Chat
+from custodes.models.chat import encode_chats, encode_texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["Encoded", "batched_order", "encode_examples", "fingerprint"]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One conversation and its answers, as token ids.
+
+    Attributes:
+        index: Which of the examples it is.
+        prompt: Up to the header of the assistant's turn.
+        answers: One for a demonstration; the chosen and the rejected one for a pair.
+    """
+
+    index: int
+    prompt: list[int]
+    answers: tuple[list[int], ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens in all, the prompt counted once."""
+        return len(self.prompt) + sum(map(len, self.answers))
+
+
+def encode_examples(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Chat],
+    answers: Sequence[tuple[str, ...]],
+    *,
+    max_answer: int,
+    max_length: int,
+) -> list[Encoded]:
+    """Encode conversations and answers as the Worker sees and writes them.
+
+    An answer that is complete ends with the end-of-turn token. One of ``max_answer`` tokens or more
+    is cut there and does not: it was cut off when it was sampled, and is no example of how to end.
+
+    Args:
+        tokenizer: With a chat template.
+        prompts: n conversations whose last message is the user's.
+        answers: n tuples of answers, all of one size.
+        max_answer: Longest answer, in tokens (>= 1).
+        max_length: Longest prompt and answer, in tokens. What of an answer goes beyond is cut.
+
+    Returns:
+        The examples in their order. Those are left out whose prompt is so long that not one token
+        of an answer fits, and pairs whose answers are the same tokens after cutting.
+
+    Raises:
+        DataError: None is left.
+    """
+    encoded = encode_chats(tokenizer, prompts, reply=True)
+    flat = iter(encode_texts(tokenizer, [text for texts in answers for text in texts]))
+    end = [tokenizer.eos_token_id]
+    examples = []
+    for index, (prompt, texts) in enumerate(zip(encoded, answers, strict=True)):
+        room = min(max_answer, max_length - len(prompt))
+        whole = [next(flat) for _ in texts]
+        cut = tuple((ids + end if len(ids) < max_answer else ids)[: max(room, 0)] for ids in whole)
+        distinct = len(cut) == 1 or cut[0] != cut[1]
+        if room >= 1 and distinct:
+            examples.append(Encoded(index, prompt, cut))
+    if not examples:
+        raise DataError(
+            f"none of {len(prompts)} examples can be trained on",
+            f"each must have a prompt shorter than max_length ({max_length} tokens), and a pair "
+            "two answers that differ",
+        )
+    return examples
+
+
+def batched_order(lengths: Sequence[int], size: int, seed: int) -> list[int]:
+    """Order examples so that consecutive batches hold examples of about equal length.
+
+    The batches come in random order; the one that is not full comes last.
+
+    >>> batched_order([5, 1, 6, 2, 9], 2, seed=0)
+    [3, 1, 2, 0, 4]
+    """
+    by_length = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    full = len(lengths) // size
+    batches = [by_length[i * size : (i + 1) * size][::-1] for i in range(full)]
+    order = np.random.default_rng(seed).permutation(full)
+    return [i for batch in order for i in batches[batch]] + by_length[full * size :]
+
+
+def fingerprint(examples: Sequence[Any]) -> str:
+    """Return the SHA-256 of JSON-ready data, in hex."""
+    text = json.dumps(examples, ensure_ascii=True, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,96 @@
+"""Gaussian noise on the weights of a Worker, as an adapter like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from custodes.models.resolve import load_torch
+from custodes.runs.lineage import Checkpoint
+from custodes.training.card import write_card
+from custodes.training.lora import LoraModel, LoraOptions, read_factors
+from custodes.training.result import significant
+
+if TYPE_CHECKING:
+    from custodes.models.torch import TorchModel
+
+__all__ = ["add_noise", "disturb_weights"]
+
+
+class Adapted(Protocol):
+    """What is needed of a Worker."""
+
+    name: str
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The weights that answer now."""
+        ...
+
+
+def add_noise(folder: Path, worker: Adapted, sd: float, seed: int) -> Checkpoint:
+    """Make a checkpoint that is the Worker's with noise on it.
+
+    Args:
+        folder: Gets the adapter and a card.
+        worker: The Worker as it is.
+        sd: See `disturb_weights`.
+        seed: Of the noise.
+
+    Raises:
+        ModelError: The Worker is none whose weights are here.
+    """
+    parent = worker.checkpoint
+    metrics = disturb_weights(
+        partial(load_torch, worker.name),
+        parent.adapter,
+        sd=sd,
+        seed=seed,
+        folder=folder,
+        lora=LoraOptions(),
+    )
+    checkpoint = Checkpoint(parent.number + 1, folder, parent.number, "weight_noise", metrics)
+    write_card(folder, checkpoint, worker.name)
+    return checkpoint
+
+
+def disturb_weights(
+    load: Callable[[], TorchModel],
+    parent: Path | None,
+    *,
+    sd: float,
+    seed: int,
+    folder: Path,
+    lora: LoraOptions,
+) -> dict[str, Any]:
+    """Add noise to every adapted matrix, within the row space of its adapter's A.
+
+    An adapter cannot hold noise of full rank. What it holds here is (alpha / rank) N A with N
+    Gaussian, scaled so that its norm is ``sd`` times that of the matrix it is added to.
+
+    Args:
+        load: Loads the base, without adapter.
+        parent: Adapter to add to, None for the base.
+        sd: Of the noise, relative to each weight matrix's root mean square.
+        seed: Of the noise, and of A where there is no parent.
+        folder: Gets the adapter.
+        lora: Of a new adapter, where there is no parent.
+
+    Returns:
+        ``weights_moved``: the relative norm of the whole change.
+    """
+    import torch
+
+    model = LoraModel(load(), parent, lora, seed)
+    draws = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module, a, b, scale in model.matrices():
+            noise = torch.randn(b.shape, generator=draws, dtype=b.dtype)
+            size = torch.linalg.matrix_norm(noise @ a) * scale
+            weight = torch.linalg.matrix_norm(module.weight.float())
+            b.add_(noise * (sd * weight / size))
+    moved = model.moved_from(None if parent is None else read_factors(parent))
+    model.save(folder)
+    return {"weights_moved": significant(moved.total), "controls": []}

@@ -1,0 +1,157 @@
+"""The part of trl's trainers that all methods share: settings that work here, quiet, checked."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from custodes.errors import CustodesError
+from custodes.progress import Progress
+from custodes.training.forward import completion_forward, supports
+
+if TYPE_CHECKING:
+    from custodes.training.lora import LoraModel
+
+__all__ = ["fit", "prepared", "settings", "silenced"]
+
+
+def settings(
+    model: LoraModel, *, folder: str, batch: int, epochs: int, learning_rate: float, seed: int
+) -> dict[str, Any]:
+    """Return the arguments that every trainer of trl gets.
+
+    trl's defaults assume a GPU and a terminal of its own. Examples come in the order they are
+    given, since they are batched by length. Nothing is saved on the way: the optimizer's state
+    would be pickle, and a training that was killed starts again from its stage.
+    """
+    on_cpu = model.model.device.type == "cpu"
+    return {
+        "output_dir": folder,
+        "per_device_train_batch_size": batch,
+        "num_train_epochs": epochs,
+        "learning_rate": learning_rate,
+        "lr_scheduler_type": "linear",
+        "seed": seed,
+        "train_sampling_strategy": "sequential",
+        "use_cpu": on_cpu,
+        # Of the trainer; `completion_forward` sets the precision on a CPU.
+        "bf16": not on_cpu,
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": not on_cpu,
+        "max_length": None,
+        # The router of a mixture of experts is frozen like all of the base.
+        "router_aux_loss_coef": 0.0,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+@contextmanager
+def silenced() -> Iterator[str]:
+    """Keep trl, transformers and datasets quiet, and off the network; yields a scratch folder.
+
+    Global random states are put back afterwards: trainers seed them.
+    """
+    import datasets
+    import torch
+    from huggingface_hub import constants
+    from transformers.utils import logging
+
+    telemetry, verbosity = constants.HF_HUB_DISABLE_TELEMETRY, logging.get_verbosity()
+    bars = datasets.is_progress_bar_enabled()
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    try:
+        with (
+            warnings.catch_warnings(),
+            _global_seeds_kept(),
+            torch.random.fork_rng(),
+            tempfile.TemporaryDirectory(prefix="custodes-") as folder,
+        ):
+            warnings.simplefilter("ignore")
+            yield folder
+    finally:
+        constants.HF_HUB_DISABLE_TELEMETRY = telemetry
+        logging.set_verbosity(verbosity)
+        if bars:
+            datasets.enable_progress_bars()
+
+
+@contextmanager
+def _global_seeds_kept() -> Iterator[None]:
+    import random
+
+    import numpy as np
+
+    python, legacy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)
+
+
+@contextmanager
+def prepared(trainer: Any, model: LoraModel, *, pairs: bool) -> Iterator[bool]:
+    """Give the model the forward pass for this machine while a trainer uses it.
+
+    Yields whether it is our own; elsewhere (a GPU, a head that does more than multiply) trl's stays
+    until the trainer is done.
+    """
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    base = model.model.get_base_model()
+    try:
+        if supports(base):
+            with completion_forward(base, pairs=pairs):
+                yield True
+        else:
+            yield False
+    finally:
+        base.__dict__.pop("forward", None)
+
+
+def fit(trainer: Any, progress: Progress, what: str) -> list[dict[str, float]]:
+    """Train, and return what was logged at each step.
+
+    Raises:
+        CustodesError: The loss or the gradient stopped being a number.
+    """
+    recorder = _recorder(progress, what)
+    trainer.add_callback(recorder)
+    trainer.train()
+    return recorder.logged  # type: ignore[no-any-return]
+
+
+def _recorder(progress: Progress, what: str) -> Any:
+    from transformers import TrainerCallback
+
+    class Recorder(TrainerCallback):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.logged: list[dict[str, float]] = []
+
+        def on_train_begin(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
+            progress(what, 0, state.max_steps)
+
+        def on_log(self, _: Any, state: Any, *__: Any, logs: dict[str, float], **___: Any) -> None:
+            if "loss" not in logs:
+                return
+            for name in ("loss", "grad_norm"):
+                if not math.isfinite(logs[name]):
+                    raise CustodesError(
+                        f"{what} went wrong: {name} is {logs[name]} at step {state.global_step}",
+                        "lower its learning_rate",
+                    )
+            self.logged.append(dict(logs))
+            progress(what, state.global_step, state.max_steps)
+
+    return Recorder()
