@@ -19,24 +19,22 @@ from custodes.oversight.config import (
     HumanOptions,
     JudgeOptions,
     LlmUserOptions,
+    NullTeacherOptions,
     OverseeConfig,
     SimulatedExpertOptions,
+    SimulatedTeacherOptions,
 )
 from custodes.oversight.config import Expert as ExpertOptions
-from custodes.oversight.experts import (
-    EnsembleExpert,
-    HumanExpert,
-    LLMJudge,
-    SimulatedExpert,
-    load_expert,
-)
+from custodes.oversight.experts import EnsembleExpert, HumanExpert, LLMJudge, SimulatedExpert
+from custodes.oversight.experts.head import load_expert
 from custodes.oversight.gold import GoldPanel, Scorer, SimulatedScorer
 from custodes.oversight.instructor import instruct
+from custodes.oversight.llm_user import LlmUser
 from custodes.oversight.loop import Roles
 from custodes.oversight.overseer import ThresholdOverseer
 from custodes.oversight.perturbations import Schedule
-from custodes.oversight.teacher import DpoTeacher
-from custodes.oversight.user import DatasetUser, LlmUser
+from custodes.oversight.teacher import DpoTeacher, NullTeacher, SimulatedTeacher, TeacherOptions
+from custodes.oversight.user import DatasetUser
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import Progress
 from custodes.seeds import derive
@@ -86,7 +84,14 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
         schedule=schedule,
         gold=_gold(config),
         add_noise=add_noise,
-        instruct=None if config.instructor is None else partial(instruct, config.instructor),
+        instruct=None
+        if config.instructor is None
+        else partial(
+            instruct,
+            config.instructor,
+            seed=derive(config.seed, "instructor"),
+            progress=progress,
+        ),
     )
 
 
@@ -174,9 +179,14 @@ def _teacher(
     experts: Mapping[str, Expert],
     progress: Progress,
 ) -> Teacher:
-    return DpoTeacher(
-        asked, experts, config.teacher, seed=derive(config.seed, "teacher"), progress=progress
-    )
+    options, seed = config.teacher, derive(config.seed, "teacher")
+    match options:
+        case SimulatedTeacherOptions():
+            return SimulatedTeacher(options.dynamics, seed=seed)
+        case NullTeacherOptions():
+            return NullTeacher()
+        case TeacherOptions():
+            return DpoTeacher(asked, experts, options, seed=seed, progress=progress)
 
 
 def _gold(config: OverseeConfig) -> GoldPanel:
@@ -201,3 +211,4 @@ def _gold(config: OverseeConfig) -> GoldPanel:
 
 def _scorer(domain: str, name: str) -> Scorer:
     return SimulatedScorer(domain) if name == "simulated" else load_expert(name)
+

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from custodes.errors import ConfigError, near_misses
+from custodes.models.simulated import Dynamics
 from custodes.oversight.base import DOMAINS
 from custodes.oversight.gold import GoldOptions
 from custodes.oversight.instructor import InstructorOptions
@@ -23,8 +24,10 @@ __all__ = [
     "HumanOptions",
     "JudgeOptions",
     "LlmUserOptions",
+    "NullTeacherOptions",
     "OverseeConfig",
     "SimulatedExpertOptions",
+    "SimulatedTeacherOptions",
     "WorkerOptions",
 ]
 
@@ -160,6 +163,26 @@ class EnsembleOptions:
     quorum: Positive = 1
 
 
+@dataclass(frozen=True)
+class NullTeacherOptions:
+    """A Teacher that does nothing."""
+
+    kind: Literal["null"] = "null"
+
+
+@dataclass(frozen=True)
+class SimulatedTeacherOptions:
+    """Retrains the simulated Worker.
+
+    Attributes:
+        dynamics: What a retrain does to it.
+    """
+
+    kind: Literal["simulated"] = "simulated"
+    dynamics: Dynamics = field(default_factory=Dynamics)
+
+
+Teacher = Annotated[TeacherOptions | NullTeacherOptions | SimulatedTeacherOptions, ByKind]
 User = Annotated[DatasetUserOptions | LlmUserOptions, ByKind]
 Expert = Annotated[
     HeadOptions | JudgeOptions | HumanOptions | SimulatedExpertOptions | EnsembleOptions, ByKind
@@ -193,7 +216,7 @@ class OverseeConfig(BaseModel):
     user: User = DatasetUserOptions()
     experts: tuple[Expert, ...] = tuple(HeadOptions(domain=domain) for domain in DOMAINS)
     overseer: OverseerOptions = OverseerOptions()
-    teacher: TeacherOptions = TeacherOptions()
+    teacher: Teacher = TeacherOptions()
     instructor: InstructorOptions | None = None
     perturbations: tuple[Annotated[Perturbation, ByKind], ...] = ()
     gold: GoldOptions = GoldOptions()

@@ -77,7 +77,7 @@ class Roles:
         teacher: Retrains.
         schedule: What disturbs them, and when.
         gold: Measures from outside.
-        add_noise: How the weights are disturbed.
+        add_noise: How the weights are disturbed, where the schedule does so.
         instruct: Makes the first checkpoint out of the base, before the loop, if anybody does.
     """
 
@@ -88,7 +88,7 @@ class Roles:
     teacher: Teacher
     schedule: Schedule
     gold: GoldPanel
-    add_noise: AddNoise
+    add_noise: AddNoise | None = None
     instruct: Callable[[ModelWorker, Path], Checkpoint] | None = None
 
 
@@ -198,6 +198,7 @@ class Loop:
         active = self.roles.schedule.at(step)
 
         def make(folder: Path) -> Checkpoint:
+            assert self.roles.add_noise is not None
             made = active.weights(self.worker, partial(self.roles.add_noise, folder))
             assert made is not None
             return made
@@ -216,6 +217,8 @@ class Loop:
             nonlocal after
             with self.clock("retrain", step):
                 made = make(self.run.checkpoint_folder(number))
+            if made == before.checkpoint:
+                made = replace(made, intervention="nothing", metrics={"weights_moved": 0.0})
             after = before.at(replace(made, number=number, parent=before.checkpoint.number))
             with self.clock("export", step):
                 served = served_control(after, before, self.probes())

@@ -31,9 +31,11 @@ def served_control(
         ``engine``; ``agreement``: the share of the served greedy text that torch writes as well,
         up to the first difference, in [0, 1]; ``contrast``: mean log-probability of the served
         text under the new weights minus that under the old, in nats a token. None for a Worker
-        that torch cannot run (an endpoint, the simulated one).
+        that torch cannot run (an endpoint, the simulated one), and where nothing is new.
     """
     if worker.serving.engine in ("endpoint", "simulated"):
+        return None
+    if worker.checkpoint.adapter == before.checkpoint.adapter:
         return None
     greedy = Sampling(max_tokens=TOKENS, temperature=0.0)
     served = [answers[0] for answers in worker.serving.generate(chats, greedy)]

@@ -153,7 +153,8 @@ def _verdict(
     failed = [control["name"] for control in controls if not control["ok"]]
     last = {row["domain"]: row for row in gold}
     changes = [
-        f"{domain} {row['change']:+.2f} [{row['change_ci95'][0]:+.2f}, {row['change_ci95'][1]:+.2f}]"
+        f"{domain} {row['change']:+.2f} "
+        f"[{row['change_ci95'][0]:+.2f}, {row['change_ci95'][1]:+.2f}]"
         for domain, row in last.items()
         if row["change"] is not None
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -186,17 +186,6 @@ class LoraModel:
             name: float(module.get_base_layer().weight.detach().float().norm())
             for name, module in self._layers()
         }
-
-    def matrices(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, float, float]]:
-        """Yield each adapted matrix's A, B, alpha / rank, and the norm of its base weights."""
-        norms = self.base_norms()
-        for name, module in self._layers():
-            yield (
-                module.lora_A[_NAME].weight,
-                module.lora_B[_NAME].weight,
-                module.scaling[_NAME],
-                norms[name],
-            )
 
     def _layers(self) -> list[tuple[str, Any]]:
         """List the modules that have the adapter, by their names in the base model."""

@@ -23,8 +23,9 @@ __all__ = ["HumanExpert"]
 
 GRADES = "12345"
 SKIP, QUIT = "s", "q"
-# Of so many answers a person who looks at the responses would not give all the same.
+# Of so many grades, a person who looks at the responses does not give nearly all the same.
 LEAST_VARIED = 8
+MOST_ALIKE = 0.9
 
 
 class HumanExpert:
@@ -93,10 +94,11 @@ class HumanExpert:
         """Return what was answered, and whether the answers tell responses apart."""
         graded = {grade: self._answers[grade] for grade in GRADES if self._answers[grade]}
         total = sum(graded.values())
+        alike = max(graded.values(), default=0)
         varied = {
             "name": "person's grades vary",
-            "ok": len(graded) > 1,
-            "says": f"{max(graded.values(), default=0)} of {total} grades are the same",
+            "ok": alike <= MOST_ALIKE * total,
+            "says": f"{alike} of {total} grades are the same (at most {MOST_ALIKE:.0%} may be)",
         }
         return {
             "kind": "human",

@@ -32,8 +32,9 @@ from custodes.text import one_line
 __all__ = ["LLMJudge", "Preference"]
 
 MOST_ABSTENTIONS = 0.25
-# Of so many grades a judge that discriminates would not give all the same.
+# Of so many grades, a judge that discriminates does not give nearly all the same.
 LEAST_VARIED = 8
+MOST_ALIKE = 0.9
 
 
 @dataclass(frozen=True)
@@ -201,8 +202,8 @@ class LLMJudge:
             grade, times = self._grades.most_common(1)[0]
             yield {
                 "name": "judge's grades vary",
-                "ok": times < graded,
-                "says": f"{times} of {graded} grades are {grade}",
+                "ok": times <= MOST_ALIKE * graded,
+                "says": f"{times} of {graded} grades are {grade} (at most {MOST_ALIKE:.0%} may be)",
             }
         if self._compared.pairs:
             yield self._compared.control()
