@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 __all__ = ["Progress", "console", "silent"]
 
+QUIET = 5.0
+"""Seconds between two lines where the output is no terminal."""
+
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, how much of it is done, and how much there is."""
 
@@ -30,7 +33,7 @@ def console() -> Iterator[Progress]:
 @contextmanager
 def _bars(screen: object) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     assert isinstance(screen, Console)
@@ -41,15 +44,16 @@ def _bars(screen: object) -> Iterator[Progress]:
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Bars(*columns, console=screen) as bars:
-        tasks: dict[str, object] = {}
+        tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int, total: int) -> None:
-            # A stage that starts again (the next retrain's training) gets a fresh clock.
-            if what not in tasks or done == 0:
-                if what in tasks:
-                    bars.remove_task(tasks[what])  # type: ignore[arg-type]
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+            # A stage that is over makes room; one that starts again gets a fresh clock.
+            if what in tasks and (done == 0 or done >= total):
+                bars.remove_task(tasks.pop(what))
+            if done < total:
+                if what not in tasks:
+                    tasks[what] = bars.add_task(what, total=total)
+                bars.update(tasks[what], completed=done, total=total)
 
         yield show
 
@@ -60,16 +64,16 @@ def _lines(screen: object) -> Iterator[Progress]:
 
     assert isinstance(screen, Console)
     begun: dict[str, float] = {}
-    told: dict[str, float] = {}
+    told = -QUIET
 
     def show(what: str, done: int, total: int) -> None:
+        nonlocal told
         now = time.monotonic()
         if what not in begun or done == 0:
             begun[what] = now
-        elapsed = now - begun[what]
-        if done < total and now - told.get(what, -1e9) < 10:
+        if now - told < QUIET:
             return
-        told[what] = now
+        told, elapsed = now, now - begun[what]
         left = f", about {elapsed * (total - done) / done:.0f} s left" if 0 < done < total else ""
         screen.print(f"{what}: {done}/{total} ({elapsed:.0f} s{left})", markup=False)
 
