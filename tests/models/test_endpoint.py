@@ -252,15 +252,16 @@ def test_a_wrong_path_is_said_so(tmp_path: Path) -> None:
 
 
 def test_a_failed_request_keeps_the_answers_of_the_others(tmp_path: Path) -> None:
-    faults = [None, None, refuse(400, "no"), None]
-    with served(faults=faults) as server:
+    chats = [user_chat(f"question {i}") for i in range(60)]
+    with served(faults=[None, None, refuse(400, "no")]) as server:
         model = remote(server, tmp_path, concurrency=2)
         with pytest.raises(EndpointError):
-            model.generate(CHATS, Sampling())
+            model.generate(chats, Sampling())
         asked = len(server.completions)
-        assert asked < 6
-        model.generate(CHATS, Sampling())
-        assert len(server.completions) == asked + 6 - (asked - 1)
+        assert 3 <= asked < 60  # nothing new was started
+        model.generate(chats, Sampling())
+        assert model.usage.calls == 60  # everything but the failure was kept
+        assert len(server.completions) == 61
 
 
 def test_concurrency_is_bounded(tmp_path: Path) -> None:
@@ -455,6 +456,27 @@ def test_a_server_that_loads_no_adapters_is_said_so(tmp_path: Path) -> None:
             model.with_adapter(folder)
         with pytest.raises(ModelError, match="is no LoRA adapter"):
             model.with_adapter(tmp_path)
+
+
+# --- the bundled model ---------------------------------------------------------------------------
+
+
+@pytest.mark.bundled
+def test_it_serves_the_bundled_model(tmp_path: Path, bundled: Path) -> None:
+    from custodes.models.resolve import load
+
+    local = load("smollm2-135m")
+    with OpenAIServer({"smollm2-135m": local}) as server:
+        model = remote(server, tmp_path, model="smollm2-135m", patience=Patience())
+        chats = [user_chat("What is the capital of France?"), user_chat("Say hello.")]
+        greedy = Sampling(max_tokens=12, temperature=0)
+        assert model.generate(chats, greedy) == local.generate(chats, greedy)
+        assert "Paris" in model.generate(chats, greedy)[0][0]
+        drawn = model.generate(chats, Sampling(max_tokens=12, temperature=1, n=2))
+        assert len({text for row in drawn for text in row}) == 4
+        assert model.generate(chats, Sampling(max_tokens=12, temperature=1, n=2)) == drawn
+        assert model.usage.calls == len(server.completions) == 4
+        assert model.usage.completion_tokens > 0
 
 
 # --- killed -------------------------------------------------------------------------------------

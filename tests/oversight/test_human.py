@@ -9,7 +9,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -126,7 +125,7 @@ def test_the_same_grade_for_everything_is_shown(tmp_path: Path) -> None:
     expert.rate(queries(8), ["x"] * 8)
     (control,) = expert.report()["controls"]
     assert not control["ok"]
-    assert control["says"] == "8 of 8 grades are the same"
+    assert control["says"] == "8 of 8 grades are the same (at most 90% may be)"
 
 
 TYPIST = """
@@ -208,5 +207,4 @@ def test_a_person_who_is_killed_off_loses_nothing(tmp_path: Path) -> None:
     terminal.expect("q to stop: ")
     terminal.process.send_signal(signal.SIGKILL)
     assert terminal.close() == -signal.SIGKILL
-    time.sleep(0)
     assert len(journal.read_text().splitlines()) == 1

@@ -200,6 +200,16 @@ def test_a_fair_judge_on_too_few_pairs_has_shown_nothing() -> None:
     assert not probe(fair, 2)[0]["ok"]
 
 
+@pytest.mark.parametrize(
+    ("answered", "flips", "ok"),
+    [(200, 40, True), (200, 60, False), (90, 0, False), (110, 0, True)],
+)
+def test_where_the_bounds_are(answered: int, flips: int, ok: bool) -> None:
+    swap = OrderSwap(200, answered, flips, 2 * answered, answered)
+    assert swap.control()["ok"] is ok
+    assert OrderSwap(200, 200, 60, 400, 200).control(most_flips=0.3)["ok"]
+
+
 def test_a_flip_is_no_verdict() -> None:
     subject = judge(lambda prompt: "[[A]]")
     assert subject.compare(queries(1), ["a"], ["b"]) == [Preference(None, "flip")]
@@ -269,6 +279,9 @@ def test_constant_grades_and_unreadable_replies_are_shown() -> None:
     controls = {c["name"]: c for c in flat.report()["controls"]}
     assert controls["judge's replies are readable"]["ok"]
     assert not controls["judge's grades vary"]["ok"]
+    telling = judge(lambda prompt: "[[2]]" if "question 1" in prompt else "[[7]]")
+    telling.rate(queries(8), ["x"] * 8)
+    assert all(control["ok"] for control in telling.report()["controls"])
     mumbling = judge(lambda prompt: "[[7]]" if "question 1" in prompt else "well")
     mumbling.rate(queries(8), ["x"] * 8)
     controls = {c["name"]: c for c in mumbling.report()["controls"]}

@@ -222,7 +222,8 @@ def _explain(
             "see whether the address is that of an OpenAI-compatible API (it ends in /v1 mostly)",
         )
     if status is None:
-        reason = _said(str(failure.__cause__ or failure))
+        cause = failure.__cause__ or failure
+        reason = _said(str(cause)) or type(cause).__name__
         return EndpointError(
             f"cannot reach {who} ({reason}), tried {times}",
             "see whether the server is running and the address is right",

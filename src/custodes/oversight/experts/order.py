@@ -90,16 +90,18 @@ class OrderSwap:
     def control(self, most_flips: float = MOST_FLIPS) -> dict[str, Any]:
         """Say whether the judge means the response.
 
-        It fails when the judge gave one and the same letter throughout, when it flips more than
-        ``most_flips`` of the pairs, and when its flips cannot be told from those of chance (the
-        interval of the rate reaches 0.5), be it for want of pairs.
+        It fails when the judge flips more than ``most_flips`` of the pairs (one that gives the same
+        letter throughout flips all), when its flips cannot be told from those of chance (the
+        interval of the rate reaches 0.5), be it for want of pairs, and when it has no readable
+        reply to half of the pairs.
 
         Returns:
             ``name``, ``ok`` and ``says``, JSON-ready.
         """
         rate, share = self.flip_rate, self.share_a
         constant = self.replies > 1 and self.said_a in (0, self.replies)
-        ok = not constant and rate.mean <= most_flips and rate.high < CHANCE
+        heard = 2 * self.answered > self.pairs
+        ok = heard and rate.mean <= most_flips and rate.high < CHANCE
         says = (
             f"of {self.pairs} pairs shown in both orders {self.flips} flip, {self.abstentions} "
             f"have no readable reply; it said A {share.mean:.0%} of the time "
