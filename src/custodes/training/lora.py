@@ -92,6 +92,7 @@ class LoraModel:
             ModelError: The adapter does not fit, or the targets name no linear layer.
         """
         from peft import PeftModel
+        from safetensors import SafetensorError
 
         if base.adapter is not None:
             raise ModelError(f"{base.name} already has an adapter", "load the base without it")
@@ -107,7 +108,7 @@ class LoraModel:
                         base.model, str(adapter), _NAME, is_trainable=True
                     )
                 )
-        except (ValueError, RuntimeError, OSError, KeyError) as error:
+        except (ValueError, RuntimeError, OSError, KeyError, SafetensorError) as error:
             said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             what = adapter or f"an adapter on {', '.join(options.targets) or 'all linear layers'}"
             raise ModelError(f"{what} does not fit {base.name}", said) from None
