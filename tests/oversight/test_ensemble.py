@@ -10,8 +10,9 @@ import pytest
 
 from custodes.errors import ConfigError
 from custodes.models.base import user_chat
+from custodes.models.simulated import SimulatedModel
 from custodes.oversight.base import Query, Rating
-from custodes.oversight.experts import EnsembleExpert, NullExpert
+from custodes.oversight.experts import EnsembleExpert, LLMJudge, NullExpert
 
 
 class Fixed:
@@ -101,6 +102,14 @@ def test_disagreement_counts_only_what_both_rated() -> None:
 def test_what_cannot_be_meant_is_refused(members: list[Any], options: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         EnsembleExpert(members, **options)
+
+
+def test_what_it_cost_is_what_its_members_cost() -> None:
+    model = SimulatedModel()
+    ensemble = EnsembleExpert([LLMJudge(model, "helpfulness"), Fixed("a", [0.5])])
+    rated(ensemble, 1)
+    assert ensemble.usage == model.usage
+    assert ensemble.usage.calls == 1
 
 
 def test_the_version_is_of_its_parts() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custodes.errors import ConfigError, near_misses
+from custodes.models.base import Usage
 from custodes.oversight.base import Expert, Query, Rating
 
 __all__ = ["COMBINE", "EnsembleExpert"]
@@ -67,6 +68,11 @@ class EnsembleExpert:
         self.version = "ensemble-" + hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:12]
         # One row a response, one column a member; NaN where it abstained.
         self._rated: list[list[float]] = []
+
+    @property
+    def usage(self) -> Usage:
+        """What asking those members has cost that cost anything."""
+        return Usage.sum(member.usage for member in self.members if hasattr(member, "usage"))
 
     def rate(self, queries: Sequence[Query], responses: Sequence[str]) -> list[Rating]:
         """Rate with every member, and join."""

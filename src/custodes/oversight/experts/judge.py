@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from custodes.errors import ConfigError
-from custodes.models.base import LanguageModel, Message, Sampling
+from custodes.models.base import LanguageModel, Message, Sampling, Usage
 from custodes.oversight.base import Query, Rating
 from custodes.oversight.experts.calibration import Calibration
 from custodes.oversight.experts.order import MOST_FLIPS, OrderSwap
@@ -99,6 +99,11 @@ class LLMJudge:
         self._grades: Counter[int] = Counter()
         self._unreadable = 0
         self._compared = OrderSwap()
+
+    @property
+    def usage(self) -> Usage:
+        """What asking has cost."""
+        return self.model.usage
 
     def rate(self, queries: Sequence[Query], responses: Sequence[str]) -> list[Rating]:
         """Grade ``responses[i]`` as an answer to ``queries[i]``; an unreadable reply abstains.
