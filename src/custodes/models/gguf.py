@@ -8,6 +8,8 @@ rotates neighbouring pairs (2i, 2i+1) where transformers rotates halves (i, i + 
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -95,7 +97,12 @@ def write_gguf(model: TorchModel, out: Path, *, quant: Quant = "q8_0") -> None:
         writer.add_tensor(_ggml_name(name), _packed(array, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
+    try:
+        writer.write_tensors_to_file()
+    except OSError as error:
+        # numpy's own says that fewer bytes were written than meant, and not why.
+        number = errno.ENOSPC if error.errno is None else error.errno
+        raise OSError(number, os.strerror(number), str(out)) from error
     writer.close()
 
 
