@@ -90,7 +90,8 @@ def main() -> None:
         duration = finish(command(options.config, alone, options.overrides))
         wanted = logs(alone)
         print(
-            f"left alone: {duration:.0f} s, {sum(d.count(bytes([10])) for d in wanted.values())} events"
+            f"left alone: {duration:.0f} s, "
+            f"{sum(log.count(bytes([10])) for log in wanted.values())} events"
         )
         rows = []
         for number in range(options.kills):
