@@ -12,6 +12,8 @@ import pytest
 from conftest import make_tiny_model
 from custodes.models.base import LanguageModel, Sampling, user_chat
 from custodes.models.endpoint import EndpointModel
+from custodes.models.gguf import write_gguf
+from custodes.models.openvino import OpenVinoModel
 from custodes.models.simulated import SimulatedModel, SimulatedState
 from custodes.models.torch import TorchModel
 from support.openai_server import OpenAIServer
@@ -33,6 +35,15 @@ def engine(factory: Callable[[Path, Path], Iterator[LanguageModel]]) -> None:
 def torch(weights: Path, files: Path) -> Iterator[LanguageModel]:
     # float32, so that rounding never decides between two tokens.
     yield TorchModel(weights, name="tiny", dtype="float32")
+
+
+@engine
+def openvino(weights: Path, files: Path) -> Iterator[LanguageModel]:
+    pytest.importorskip("openvino_genai")
+    source = TorchModel(weights, name="tiny")
+    files.mkdir(exist_ok=True)
+    write_gguf(source, files / "tiny.gguf", quant="q8_0")
+    yield OpenVinoModel(files / "tiny.gguf", name="tiny", version=source.version)
 
 
 @engine
@@ -119,7 +130,9 @@ def test_draws_of_one_chat_differ(model: LanguageModel) -> None:
 
 def test_greedy_does_not_depend_on_the_seed(model: LanguageModel) -> None:
     greedy = replace(SAMPLING, temperature=0.0)
-    assert model.generate(CHATS, greedy) == model.generate(CHATS, greedy.seeded(1))
+    texts = model.generate(CHATS, greedy)
+    assert texts == model.generate(CHATS, greedy.seeded(1))
+    assert model.generate(CHATS, replace(greedy, n=3)) == [row * 3 for row in texts]
 
 
 def test_max_tokens_is_the_longest_completion(model: LanguageModel) -> None:

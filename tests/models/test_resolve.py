@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conftest import make_tiny_adapter
 from custodes.errors import ConfigError, ModelError
 from custodes.models.base import Sampling, user_chat
 from custodes.models.resolve import load, load_torch, parse
@@ -110,6 +113,79 @@ def test_a_folder_and_its_adapter_load_on_torch(
     assert by_name.version == adapted.version != base.version
     answers = adapted.generate(CHATS, GREEDY)
     assert by_name.generate(CHATS, GREEDY) == answers != base.generate(CHATS, GREEDY)
+
+
+def test_auto_takes_openvino_and_keeps_what_it_merged(
+    tiny_model_dir: Path, tiny_adapter_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino_genai")
+    merged = tmp_path / "cache/gguf"
+    base = load(str(tiny_model_dir))
+    adapted = load(str(tiny_model_dir), adapter=tiny_adapter_dir)
+    by_name = load(str(tiny_adapter_dir))
+    assert {base.engine, adapted.engine, by_name.engine} == {"openvino"}
+    assert by_name.version == adapted.version != base.version
+    assert {path.name for path in merged.iterdir()} == {
+        f"{base.version}.gguf",
+        f"{adapted.version}.gguf",
+    }
+    answers = adapted.generate(CHATS, GREEDY)
+    assert by_name.generate(CHATS, GREEDY) == answers != base.generate(CHATS, GREEDY)
+    # Merged once: no torch model is loaded for what is there.
+    monkeypatch.delattr("custodes.models.torch.TorchModel")
+    again = load(str(tiny_model_dir), adapter=tiny_adapter_dir)
+    assert again.generate(CHATS, GREEDY) == answers
+
+
+def test_the_cache_keeps_the_merged_files_used_last(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino_genai")
+    monkeypatch.setattr("custodes.models.resolve._MERGED_KEPT", 2)
+    lora = [make_tiny_adapter(tiny_model_dir, tmp_path / str(seed), seed) for seed in range(3)]
+    versions = [load(str(tiny_model_dir), adapter=lora[i]).version for i in (0, 1, 0, 2)]
+    kept = {path.stem for path in (tmp_path / "cache/gguf").glob("*.gguf")}
+    assert kept == {versions[0], versions[3]}
+
+
+def test_a_failed_write_leaves_no_merged_file(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino_genai")
+
+    def full(model: object, out: Path, *, quant: str) -> None:
+        out.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("custodes.models.gguf.write_gguf", full)
+    with pytest.raises(ModelError, match="no space left"):
+        load(str(tiny_model_dir))
+    assert list((tmp_path / "cache/gguf").iterdir()) == []
+
+
+def test_what_openvino_cannot_serve_torch_does(
+    tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("custodes.models.gguf.supports", lambda model: False)
+    assert load(str(tiny_model_dir)).engine == "torch"
+    monkeypatch.setattr("custodes.models.resolve.find_spec", lambda name: None)
+    assert load(str(tiny_model_dir)).engine == "torch"
+
+
+@pytest.mark.bundled
+def test_the_bundled_model_on_its_engines(bundled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two engines agree on weights, template, tokens and positions; rounding parts them later."""
+    pytest.importorskip("openvino_genai")
+    monkeypatch.setenv("CUSTODES_CACHE", str(bundled.parents[1]))
+    fast, slow = load("smollm2-135m"), load_torch("smollm2-135m")
+    assert (fast.engine, slow.engine) == ("openvino", "torch")
+    asked = [user_chat("What is the capital of France?"), user_chat("Name three colours.")]
+    greedy = Sampling(max_tokens=16, temperature=0)
+    said = [row[0] for row in fast.generate(asked, greedy)]
+    assert said[0].startswith("The capital of France is Paris")
+    assert slow.generate(asked, greedy)[0][0].startswith("The capital of France is Paris")
+    for score in slow.logprobs(asked, said):
+        assert score.logprobs.mean() > -0.7
 
 
 def test_engines_serve_what_they_can(tiny_model_dir: Path) -> None:

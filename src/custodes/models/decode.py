@@ -71,8 +71,10 @@ def complete(
     Returns:
         ``sampling.n`` texts for each prompt, and how many tokens were sampled in all.
     """
-    numbers = number_draws([tuple(prompt) for prompt in prompts], sampling.n)
-    budget = _BUDGET.get(model.device.type, _BUDGET["cpu"]) // sampling.n
+    # Greedy draws are all alike: one is enough.
+    n = sampling.n if sampling.temperature > 0 else 1
+    numbers = number_draws([tuple(prompt) for prompt in prompts], n)
+    budget = _BUDGET.get(model.device.type, _BUDGET["cpu"]) // n
     texts: list[list[str]] = [[] for _ in prompts]
     sampled = 0
 
@@ -84,9 +86,9 @@ def complete(
         rows = _sample(model, [prompts[i] for i in batch], np.stack(uniforms), sampling, ended)
         sampled += sum(map(len, rows))
         answers = decode(tokenizer, [[t for t in row if t not in ends] for row in rows])
+        answers = [cut_at_stop(answer, sampling.stop) for answer in answers]
         for at, i in enumerate(batch):
-            own = answers[at * sampling.n : (at + 1) * sampling.n]
-            texts[i] = [cut_at_stop(text, sampling.stop) for text in own]
+            texts[i] = answers[at * n : (at + 1) * n] * (sampling.n // n)
     return texts, sampled
 
 
@@ -114,11 +116,12 @@ def _sample(
         input_ids=ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1
     )
     cache = out.past_key_values
-    logits = out.logits[:, -1].repeat_interleave(sampling.n, dim=0)
-    mask = mask.repeat_interleave(sampling.n, dim=0)
-    position = position[:, -1:].repeat_interleave(sampling.n, dim=0)
-    if sampling.n > 1:
-        cache.batch_repeat_interleave(sampling.n)
+    n = len(uniforms) // len(prompts)
+    logits = out.logits[:, -1].repeat_interleave(n, dim=0)
+    mask = mask.repeat_interleave(n, dim=0)
+    position = position[:, -1:].repeat_interleave(n, dim=0)
+    if n > 1:
+        cache.batch_repeat_interleave(n)
     draws = torch.from_numpy(uniforms).to(model.device)
 
     rows: list[list[int]] = [[] for _ in range(len(draws))]

@@ -8,6 +8,7 @@ a local folder (a full model or a PEFT adapter), a ``.gguf`` file, ``endpoint:MO
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -153,40 +154,55 @@ def _load_simulated(name: str, adapter: Path | None) -> LanguageModel:
 
 
 def _load_openvino(ref: ModelRef, adapter: Path | None, *, must: bool) -> LanguageModel:
-    """Serve a GGUF as it is; anything else as a GGUF written for it, merged and kept by version."""
+    """Serve a GGUF as it is, and all else as a GGUF that is merged, written and kept by version.
+
+    Where OpenVINO cannot serve the architecture and need not (``must``), torch does.
+    """
     from custodes.models.openvino import OpenVinoModel
 
-    gguf = _gguf(ref)
-    if gguf is not None and adapter is None:
-        return OpenVinoModel(gguf, name=ref.name, version=weights_version(gguf))
-    source, own = _sources(ref)
-    adapter = adapter or own
-    version = weights_version(source)
-    if adapter is not None:
-        version = adapter_version(version, adapter)
-    version = short_version([version, "q8_0"])
-    merged = cache_dir() / "gguf" / f"{version}.gguf"
-    with locked(merged.parent), clear_errors(merged.parent):
-        merged.parent.mkdir(exist_ok=True)
-        if not merged.is_file():
-            from custodes.models.gguf import supports, write_gguf
-            from custodes.models.torch import TorchModel
+    gguf = None if adapter else _gguf(ref)
+    if gguf is not None:
+        version = weights_version(gguf)
+    else:
+        source, own = _sources(ref)
+        adapter = adapter or own
+        version = weights_version(source)
+        if adapter is not None:
+            version = adapter_version(version, adapter)
+        version = short_version([version, "q8_0"])
+        gguf = cache_dir() / "gguf" / f"{version}.gguf"
+        with locked(gguf.parent), clear_errors(gguf.parent):
+            if not gguf.is_file():
+                from custodes.models.gguf import supports
+                from custodes.models.torch import TorchModel
 
-            model = TorchModel(source, name=ref.name, adapter=adapter)
-            if not must and not supports(model):
-                return model
-            unfinished = merged.with_suffix(".partial")
-            write_gguf(model, unfinished, quant="q8_0")
-            unfinished.rename(merged)
-        merged.touch()
-        _keep_newest(merged.parent, _MERGED_KEPT)
-    return OpenVinoModel(merged, name=ref.name, version=version)
+                model = TorchModel(source, name=ref.name, adapter=adapter)
+                if not must and not supports(model):
+                    return model
+                _write_merged(model, gguf)
+            os.utime(gguf)
+    try:
+        return OpenVinoModel(gguf, name=ref.name, version=version)
+    except ModelError:
+        if must:
+            raise
+    return load_torch(ref.name, adapter=adapter)
 
 
-def _keep_newest(folder: Path, count: int) -> None:
-    newest_first = sorted(folder.glob("*.gguf"), key=lambda file: -file.stat().st_mtime_ns)
-    for file in newest_first[count:]:
-        file.unlink(missing_ok=True)
+def _write_merged(model: TorchModel, gguf: Path) -> None:
+    """Write a GGUF into the cache, whole or not at all, and drop those used longest ago."""
+    from custodes.models.gguf import write_gguf
+
+    gguf.parent.mkdir(exist_ok=True)
+    unfinished = gguf.with_suffix(".partial")
+    try:
+        write_gguf(model, unfinished, quant="q8_0")
+        unfinished.rename(gguf)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    newest_first = sorted(gguf.parent.glob("*.gguf"), key=lambda file: -file.stat().st_mtime_ns)
+    for old in newest_first[_MERGED_KEPT:]:
+        old.unlink()
 
 
 def _gguf(ref: ModelRef) -> Path | None:
