@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from custodes.errors import ModelError
 from custodes.models.base import Array
 
-__all__ = ["embed"]
+__all__ = ["embed", "pieces"]
 
 DIMENSIONS = 256
 BATCH = 4096
@@ -35,6 +36,16 @@ def embed(texts: Sequence[str]) -> Array:
     blank = np.array([not text.strip() for text in texts], bool)
     out[blank] = 0.0
     return np.nan_to_num(out)
+
+
+def pieces(words: Sequence[str]) -> NDArray[np.int64]:
+    """Count the pieces that the embeddings' tokenizer cuts each word into.
+
+    Words that are common in English text are one piece; misspelt ones, names, and words of
+    other languages are several.
+    """
+    encoded = _model().tokenizer.encode_batch(list(words), add_special_tokens=False)
+    return np.array([len(e.tokens) for e in encoded], np.int64)
 
 
 @cache

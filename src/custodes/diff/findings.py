@@ -131,10 +131,11 @@ def _evidence(
 def _where(hypotheses: Hypotheses, difference: NDArray[np.float64], labels: Labels) -> int:
     """Find the condition that holds nearly all of a change; -1 if there is none.
 
-    A two-sample z of the prompts' differences inside against outside, Bonferroni over the
-    conditions; of those that pass, the one whose prompts are most nearly the changed ones.
+    Of the prompts that moved with the change, more must meet the condition than chance allows
+    (hypergeometric, Bonferroni over the conditions). Of the conditions that pass, the one whose
+    prompts are most nearly the changed ones.
     """
-    from scipy.special import log_ndtr
+    from scipy import stats
 
     hold = hypotheses.conditions.hold
     if not hypotheses.paired or not hold.shape[1]:
@@ -143,12 +144,14 @@ def _where(hypotheses: Hypotheses, difference: NDArray[np.float64], labels: Labe
     n, total = len(d), d.sum()
     size = hold.sum(axis=0)
     inner = d @ hold
-    gap = inner / np.maximum(size, 1) - (total - inner) / np.maximum(n - size, 1)
-    error = np.sqrt(d.var() * (1 / np.maximum(size, 1) + 1 / np.maximum(n - size, 1)))
-    z = gap / np.maximum(error, 1e-12) * np.sign(total)
-    log_p = log_ndtr(-z) + np.log(hold.shape[1])
+    with_it = d * np.sign(total) > 0
+    p = stats.hypergeom.sf(with_it @ hold.astype(np.int64) - 1, n, size, with_it.sum())
     share = inner / total if total else np.zeros(len(inner))
-    fits = (size <= LARGEST_CONDITION * n) & (share >= LEAST_COVERED) & (log_p <= np.log(CERTAINTY))
+    fits = (
+        (size <= LARGEST_CONDITION * n)
+        & (share >= LEAST_COVERED)
+        & (p * hold.shape[1] <= CERTAINTY)
+    )
     if not fits.any():
         return -1
     discordant = (np.abs(d) > 0) @ hold

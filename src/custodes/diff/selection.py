@@ -185,6 +185,9 @@ class _Pool:
         as many changed prompts as the widest face moved: precision, recall, and their F1.
         """
         places = np.append(np.flatnonzero(faces), leader)
+        # Where the change shows on all prompts, `findings` says under which condition it holds.
+        plain = places[self._hypotheses.condition[self._pool[places]] < 0]
+        places = plain if len(plain) else places
         moved = np.abs(self._effects[places])
         fit = 2 * moved / (self._shown[places] + moved.max())
         order = np.lexsort((self._expected[places], -np.round(fit, 6)))

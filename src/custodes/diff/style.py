@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custodes.diff.columns import Column, Columns, from_masks, word_pattern
+from custodes.diff.embedding import pieces
 from custodes.diff.text import END, START, Corpus, sentences
 from custodes.models.base import Array
 
@@ -40,7 +41,7 @@ def style_columns(
         for q in QUANTILES:
             cut = float(np.quantile(values, q))
             low = q < 0.5
-            columns.append(Column("feature", FAMILY, f"{name} {'≤' if low else '≥'} {cut:.3g}"))
+            columns.append(Column("feature", FAMILY, f"has {name} {'≤' if low else '≥'} {cut:.3g}"))
             shows.append(values <= cut if low else values >= cut)
     return from_masks(columns, shows, corpus.n)
 
@@ -58,9 +59,14 @@ def _measures(texts: Sequence[str], corpus: Corpus) -> dict[str, NDArray[np.floa
     tokens = np.maximum(corpus.lengths, 1)
     letters = np.bincount(corpus.doc, weights=size[corpus.cased], minlength=corpus.n)
     parts = np.array([len(sentences(text)) for text in texts], float)
+    stops = {m: by_doc(np.array([t == m for t in corpus.vocabulary])[corpus.tokens]) for m in ".!?"}
+    all_stops = np.maximum(sum(stops.values()), 1)
     # How common each word is among all responses: rare ones are names, typos, other languages.
     frequency = np.bincount(corpus.tokens, minlength=len(corpus.vocabulary))
     rare = (frequency[corpus.tokens] <= 2) & word[corpus.cased]
+    cut = np.zeros(len(corpus.spellings), np.int64)
+    cut[word] = pieces([s for s, w in zip(corpus.spellings, word, strict=True) if w])
+    in_pieces = np.bincount(corpus.doc, weights=cut[corpus.cased], minlength=corpus.n)
     short = (size[corpus.cased] <= 3) & word[corpus.cased]
     long = size[corpus.cased] >= 8
     return {
@@ -73,10 +79,15 @@ def _measures(texts: Sequence[str], corpus: Corpus) -> dict[str, NDArray[np.floa
         "share of short words": by_doc(short) / some,
         "share of different words": _distinct(corpus, word[corpus.cased]) / some,
         "share of rare words": by_doc(rare) / some,
+        "share of words in three pieces or more": by_doc((cut >= 3)[corpus.cased]) / some,
+        "letters per piece": letters / np.maximum(in_pieces, 1),
         "share of capitalised words": by_doc(title[corpus.cased]) / some,
         "share of words in capitals": by_doc(upper[corpus.cased]) / some,
         "share of digits": by_doc(digit[corpus.cased]) / tokens,
         "share of punctuation": by_doc(mark[corpus.cased]) / tokens,
+        "share of exclamations": stops["!"] / all_stops,
+        "share of questions": stops["?"] / all_stops,
+        "share of full stops": stops["."] / all_stops,
         "repetitiveness": np.array([_compressibility(text) for text in texts]),
         "non-ASCII characters": np.array(
             [len(text.encode("utf-8", "replace")) - len(text) for text in texts], float
