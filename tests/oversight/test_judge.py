@@ -54,7 +54,7 @@ def judge(reply: Callable[[str], str], domain: str = "helpfulness") -> LLMJudge:
 
 def fair(prompt: str) -> str:
     """Prefer the response that says GOOD, wherever it stands."""
-    return "[[A]]" if "GOOD" in prompt.partition("Reply B:")[0] else "[[B]]"
+    return "[[A]]" if "GOOD" in prompt.partition("Reply B")[0] else "[[B]]"
 
 
 def by_chance(prompt: str) -> str:
@@ -249,6 +249,10 @@ def test_a_calibrated_judge_says_what_grades_meant(method: str) -> None:
     assert (good, bad) == pytest.approx((0.75, 0.25), abs=0.02)
     assert list(fitted.calibration.table) == sorted(fitted.calibration.table)
     assert fitted.version != subject.version
+    control = fitted.report()["controls"][-1]
+    assert control["name"] == "judge agrees with the labels"
+    assert control["ok"]
+    assert "in 75% of 24 pairs" in control["says"]
 
 
 def test_a_backward_judge_gets_a_flat_map() -> None:
@@ -256,6 +260,16 @@ def test_a_backward_judge_gets_a_flat_map() -> None:
         table = Calibration.fit([2] * 15, [9] * 15, method).table  # type: ignore[arg-type]
         assert max(table) - min(table) < 1e-9
         assert table[0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "reply", [lambda prompt: "[[7]]", lambda prompt: f"[[{len(prompt) % 7 + 1}]]"]
+)
+def test_a_judge_that_does_not_tell_the_labels_apart_fails(reply: Callable[[str], str]) -> None:
+    texts = ["x" * (i * 5 % 11) for i in range(40)]
+    fitted = judge(reply).calibrated(queries(40), texts, texts[::-1])
+    (control,) = fitted.report()["controls"]
+    assert not control["ok"], control
 
 
 def test_too_few_grades_are_refused() -> None:

@@ -19,7 +19,7 @@ from custodes.errors import ConfigError
 from custodes.models.base import LanguageModel, Message, Sampling, Usage
 from custodes.oversight.base import Query, Rating
 from custodes.oversight.experts.calibration import Calibration
-from custodes.oversight.experts.order import MOST_FLIPS, OrderSwap
+from custodes.oversight.experts.order import CHANCE, MOST_FLIPS, OrderSwap, wilson
 from custodes.oversight.experts.template import (
     Choice,
     JudgeTemplate,
@@ -99,6 +99,7 @@ class LLMJudge:
         self._grades: Counter[int] = Counter()
         self._unreadable = 0
         self._compared = OrderSwap()
+        self._labelled: dict[str, Any] | None = None
 
     @property
     def usage(self) -> Usage:
@@ -161,21 +162,26 @@ class LLMJudge:
     ) -> LLMJudge:
         """Return this judge with grades mapped to what they meant on labelled pairs.
 
+        Its report has one control more: whether the grades tell the labels apart at all.
+
         Raises:
             DataError: Too few of the replies were grades.
         """
-        grades = [
+        good, bad = (
             [parse_grade(reply) for reply in self._ask(map(self.template.rating, queries, texts))]
             for texts in (chosen, rejected)
-        ]
-        good, bad = ([grade for grade in row if grade is not None] for row in grades)
-        return LLMJudge(
+        )
+        judge = LLMJudge(
             self.model,
             self.domain,
             template=self.template,
-            calibration=Calibration.fit(good, bad, method),
+            calibration=Calibration.fit(
+                [grade for grade in good if grade], [grade for grade in bad if grade], method
+            ),
             max_tokens=self._sampling.max_tokens,
         )
+        judge._labelled = _label_control(good, bad)
+        return judge
 
     def report(self) -> dict[str, Any]:
         """Return what it did so far, and its controls."""
@@ -212,6 +218,8 @@ class LLMJudge:
             }
         if self._compared.pairs:
             yield self._compared.control()
+        if self._labelled is not None:
+            yield self._labelled
 
     def _compare(
         self, queries: Sequence[Query], a: Sequence[str], b: Sequence[str]
@@ -236,3 +244,16 @@ def _verdict(forward: Choice | None, swapped: Choice | None) -> Preference:
     if forward == swapped:
         return Preference(None, "flip")
     return Preference("a" if forward == "A" else "b")
+
+
+def _label_control(good: Sequence[int | None], bad: Sequence[int | None]) -> dict[str, Any]:
+    """Say whether better answers get better grades, a tie counting half."""
+    both = [(g, b) for g, b in zip(good, bad, strict=True) if g and b]
+    right = wilson(sum((g > b) + (g == b) / 2 for g, b in both), len(both))
+    return {
+        "name": "judge agrees with the labels",
+        "ok": right.low > CHANCE,
+        "says": f"the better of two labelled answers has the better grade in {right.mean:.0%} of "
+        f"{right.n} pairs [{right.low:.0%}, {right.high:.0%}], ties counting half (the interval "
+        f"must lie above {CHANCE:.0%})",
+    }

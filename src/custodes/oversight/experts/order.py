@@ -14,9 +14,9 @@ from typing import Any
 from custodes.oversight.experts.template import Choice
 from custodes.statistics import Interval
 
-__all__ = ["MOST_FLIPS", "OrderSwap", "wilson"]
+__all__ = ["CHANCE", "MOST_FLIPS", "OrderSwap", "wilson"]
 
-# A judge that answers by chance flips half of its pairs.
+# A judge that answers by chance flips half of its pairs, and is right about half.
 CHANCE = 0.5
 MOST_FLIPS = 0.25
 
