@@ -32,7 +32,7 @@ def ordinary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which every text and every name is out to get whoever reads it."""
-    name = "</title><script>alert(6)</script>\x1b[31m[bold]{{ 7*7 }}"
+    name = "</title><script>alert(6)</script>\x1b[31m[bold]\u202e{{ 7*7 }}"
     names = dict.fromkeys(("worker", "helpfulness", "harmlessness"), name)
     noise = {"name": name, "kind": "noisy_expert", "at": 2, "until": None}
     story = Story(

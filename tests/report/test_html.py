@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from custodes.errors import RunError
+from custodes.oversight.overseer import OverseerOptions
 from custodes.report import write_report
 from support.run_folders import HOSTILE, Story, summary_of, tell
 
@@ -83,6 +84,7 @@ def test_figures_are_those_of_the_summary(ordinary: Path) -> None:
         assert f"{row['score']:+.2f} [{low:.2f}, {high:.2f}]".replace("-", "−") in text
     for row in summary["retrains"]:
         assert f"{row['parent']} → {row['checkpoint']}" in text
+        assert "dpo: 160 rows, loss 0.693 → 0.465" in text
     for shown in summary["examples"]["worst"]:
         assert f"rating {shown['rating']:.2f} · step {shown['step']}" in text
     assert "not finished" not in text
@@ -155,8 +157,11 @@ def test_a_long_run_fits(long: Path) -> None:
 
 
 def test_the_largest_texts_fit(tmp_path: Path) -> None:
-    worst = ["& <\U0001f600 " * 3000, "\x1b& " * 3000, "\x1b<\x1b &" * 3000, "<'\"> a " * 3000]
-    folder = tell(tmp_path / "fat", Story(answers=worst, questions=worst))
+    worst = [text * 20_000 for text in ("& <\U0001f600 ", "\x1b& ", "\x1b<\x1b &", "<'\"> a ")]
+    often = OverseerOptions(min_ratings=1, cooldown=0)
+    story = Story(4, 4, answers=worst, questions=worst, overseer=often, gold_prompts=4)
+    folder = tell(tmp_path / "fat", story)
+    assert len(summary_of(folder)["examples"]["changed"]) >= 6
     assert write_report(folder).stat().st_size < LARGEST
 
 

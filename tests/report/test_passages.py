@@ -42,6 +42,12 @@ def test_differing_words_are_marked_on_both_sides() -> None:
     assert after.head == "the cat sat on a <ins>red rug</ins> today"
 
 
+def test_markup_within_a_mark_is_text() -> None:
+    before, after = compared("say <b>&</b> now", "say <i>{{x}}</i> now")
+    assert before.head == "say <del>&lt;b&gt;&amp;&lt;/b&gt;</del> now"
+    assert after.head == "say <ins>&lt;i&gt;{{x}}&lt;/i&gt;</ins> now"
+
+
 def test_marking_changes_no_character() -> None:
     texts = ["  lead <b> and\n\n tail  ", "lead & and\n\n x <i> tail", "", "a", "a b\n"]
     for old in texts:

@@ -234,8 +234,17 @@ class Teller:
             intervention=f"teacher:{domain}",
             metrics={
                 "weights_moved": moved,
-                "data": {"source": "own samples", "pairs": 128, "mixed_in": 32},
-                "dpo": {"steps": 20, "loss": [0.6931 - 0.012 * i for i in range(20)]},
+                "weights_moved_most": {"where": "layers.7.mlp.down_proj", "by": 2 * moved},
+                "sft": {"rows": 160, "tokens": 14210, "loss": [2.1, 1.9, 1.8]},
+                "dpo": {
+                    "rows": 160,
+                    "tokens": 28330,
+                    "loss": [round(0.6931 - 0.012 * i, 4) for i in range(20)],
+                },
+                "data": {
+                    domain: {"queries": 128, "answers": 512, "pairs": 121, "gap": 0.31},
+                    "helpfulness (mixed in)": {"queries": 32, "answers": 128, "pairs": 30},
+                },
                 "controls": [
                     {"name": "first loss", "ok": True, "says": "0.693 before step 1 (ln 2 = 0.693)"}
                 ],

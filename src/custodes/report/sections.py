@@ -228,6 +228,16 @@ def perturbation_rows(summary: Row) -> Shown:
     return shown(rows, ROWS)
 
 
+def _taught(metrics: Row) -> list[str]:
+    """Say for each method that trained on how much it did, and what that did to its loss."""
+    return [
+        f"{name}: {plural(of['rows'], 'row')}, "
+        f"loss {number(of['loss'][0], 3)} → {number(of['loss'][-1], 3)}"
+        for name, of in metrics.items()
+        if isinstance(of, Mapping) and of.get("loss")
+    ]
+
+
 def retrain_rows(summary: Row) -> Shown:
     """List the new checkpoints, each with all that its making measured."""
     return shown(
@@ -236,6 +246,7 @@ def retrain_rows(summary: Row) -> Shown:
                 **row,
                 "served": row["served"] or {},
                 "moved": row["metrics"].get("weights_moved"),
+                "taught": _taught(row["metrics"]),
                 "controls": row["metrics"].get("controls", ()),
                 "facts": facts(row["metrics"], skip=("controls", "weights_moved")),
             }
