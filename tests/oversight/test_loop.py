@@ -75,7 +75,6 @@ def roles(teacher: Teacher, *perturbations: Perturbation, **changes: Any) -> Rol
         "gold": GoldPanel(
             {d: prompts(d, "gold") for d in domains}, {d: SimulatedScorer(d) for d in domains}, 1, 0
         ),
-        "add_noise": None,
     }
     return Roles(**{**given, **changes})
 
@@ -206,12 +205,13 @@ def test_a_teacher_that_does_nothing_is_exposed(tmp_path: Path) -> None:
     [
         {"engine": "openvino", "agreement": 0.9, "contrast": -0.01},
         {"engine": "openvino", "agreement": 0.2, "contrast": 0.1},
+        {"engine": "openvino", "agreement": 0.2, "contrast": None},
     ],
 )
 def test_stale_weights_are_exposed(tmp_path: Path, served: dict[str, Any]) -> None:
     events = run(tmp_path, roles(Teacher()))
     [e for e in events if e["kind"] == "checkpoint"][1]["served"] = served
-    assert failed(events) == {"new weights served"}
+    assert failed(events) == {"weights served"}
 
 
 def test_a_verdict_that_does_not_follow_is_exposed(tmp_path: Path) -> None:

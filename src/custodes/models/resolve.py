@@ -97,7 +97,13 @@ def parse(name: str) -> ModelRef:
     )
 
 
-def load(name: str, *, engine: Engine = "auto", adapter: Path | None = None) -> LanguageModel:
+def load(
+    name: str,
+    *,
+    engine: Engine = "auto",
+    adapter: Path | None = None,
+    like_checkpoints: bool = False,
+) -> LanguageModel:
     """Load a model by name; a bundled one is pulled first where it was not yet.
 
     Args:
@@ -105,6 +111,8 @@ def load(name: str, *, engine: Engine = "auto", adapter: Path | None = None) -> 
         engine: ``auto`` takes the fastest that can serve the model: OpenVINO, else torch. The
             model's ``engine`` attribute says which it is.
         adapter: PEFT folder to answer with, in place of one that ``name`` may bring.
+        like_checkpoints: Serve a .gguf as checkpoints trained from it are served (dequantised, then
+            Q8_0) and not as it is, so that the two differ by the training alone.
 
     Raises:
         ModelError: Unknown name, missing files, or an engine that cannot serve this model.
@@ -121,7 +129,8 @@ def load(name: str, *, engine: Engine = "auto", adapter: Path | None = None) -> 
         return _load_simulated(name, adapter)
     if engine == "torch" or (engine == "auto" and find_spec("openvino_genai") is None):
         return load_torch(name, adapter=adapter)
-    return _load_openvino(ref, adapter, must=engine == "openvino")
+    as_is = None if adapter or like_checkpoints else _gguf(ref)
+    return _load_openvino(ref, adapter, as_is, must=engine == "openvino")
 
 
 def load_torch(name: str, *, adapter: Path | None = None) -> TorchModel:
@@ -153,14 +162,15 @@ def _load_simulated(name: str, adapter: Path | None) -> LanguageModel:
     return model if adapter is None else model.with_adapter(adapter)
 
 
-def _load_openvino(ref: ModelRef, adapter: Path | None, *, must: bool) -> LanguageModel:
+def _load_openvino(
+    ref: ModelRef, adapter: Path | None, gguf: Path | None, *, must: bool
+) -> LanguageModel:
     """Serve a GGUF as it is, and all else as a GGUF that is merged, written and kept by version.
 
     Where OpenVINO cannot serve the architecture and need not (``must``), torch does.
     """
     from custodes.models.openvino import OpenVinoModel
 
-    gguf = None if adapter else _gguf(ref)
     if gguf is not None:
         version = weights_version(gguf)
     else:
@@ -209,7 +219,11 @@ def _gguf(ref: ModelRef) -> Path | None:
     """Return the GGUF that a name stands for, if it does."""
     if ref.kind == "gguf":
         return ref.path
-    if ref.kind == "bundled" and "model.gguf" in BUNDLED[ref.name].files:
+    # One that can be trained is served as its checkpoints are, from the weights that torch has:
+    # OpenVINO's reading of a Q4_1 file differs from that far more than Q8_0 does, and would pass
+    # for what the first training changed.
+    bundled = BUNDLED.get(ref.name) if ref.kind == "bundled" else None
+    if bundled and not bundled.trainable and "model.gguf" in bundled.files:
         return pull(ref.name) / "model.gguf"
     return None
 

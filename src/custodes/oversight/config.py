@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -221,6 +221,19 @@ class OverseeConfig(BaseModel):
     perturbations: tuple[Annotated[Perturbation, ByKind], ...] = ()
     gold: GoldOptions = GoldOptions()
     control: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_kinds(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping):
+            return raw
+        usual = {"user": DatasetUserOptions.kind, "teacher": TeacherOptions.kind}
+        return {
+            key: {"kind": usual[key], **value}
+            if key in usual and isinstance(value, Mapping)
+            else value
+            for key, value in raw.items()
+        }
 
     @model_validator(mode="after")
     def _domains_agree(self) -> Self:

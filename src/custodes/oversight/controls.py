@@ -67,27 +67,33 @@ def _of(events: Sequence[Event], kind: str) -> list[Event]:
 
 def _checkpoints(events: Sequence[Event]) -> Iterator[Control]:
     for event in _of(events, "checkpoint"):
-        if event["parent"] is None:
-            continue
         which = f"checkpoint {event['checkpoint']} ({event['intervention']})"
-        moved = event["metrics"].get("weights_moved", 0.0)
-        yield Control(
-            f"weights moved: {which}",
-            math.isfinite(moved) and moved > LEAST_MOVE,
-            f"the relative norm of the change is {moved:.2g} (must exceed {LEAST_MOVE:g})",
-        )
-        served = event.get("served")
-        if served:
+        if event["parent"] is not None:
+            moved = event["metrics"].get("weights_moved", 0.0)
             yield Control(
-                f"new weights served: {which}",
-                served["agreement"] >= LEAST_AGREEMENT and served["contrast"] > 0,
-                f"greedy text of the {served['engine']} engine agrees with torch's on "
-                f"{served['agreement']:.0%} of its length (must reach {LEAST_AGREEMENT:.0%}), and "
-                f"is {served['contrast']:+.3f} nats a token likelier under the new weights than "
-                "under the old (must be positive)",
+                f"weights moved: {which}",
+                math.isfinite(moved) and moved > LEAST_MOVE,
+                f"the relative norm of the change is {moved:.2g} (must exceed {LEAST_MOVE:g})",
             )
+        if event.get("served"):
+            yield _served(which, event["served"])
         for control in event["metrics"].get("controls", ()):
             yield Control(f"{control['name']}: {which}", control["ok"], control["says"])
+
+
+def _served(which: str, served: Mapping[str, Any]) -> Control:
+    agreement, contrast = served["agreement"], served["contrast"]
+    says = (
+        f"greedy text of the {served['engine']} engine agrees with torch's on {agreement:.0%} of "
+        f"its length (must reach {LEAST_AGREEMENT:.0%})"
+    )
+    if contrast is not None:
+        says += (
+            f", and is {contrast:+.3f} nats a token likelier under the new weights than under the "
+            "old (must be positive)"
+        )
+    ok = agreement >= LEAST_AGREEMENT and (contrast is None or contrast > 0)
+    return Control(f"weights served: {which}", ok, says)
 
 
 def _experts(events: Sequence[Event]) -> Iterator[Control]:

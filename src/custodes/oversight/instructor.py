@@ -117,6 +117,7 @@ def push_to_hub(checkpoint: Checkpoint, repo_id: str, *, private: bool = True) -
     """
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
     folder = checkpoint.adapter
     if folder is None:
@@ -129,6 +130,7 @@ def push_to_hub(checkpoint: Checkpoint, repo_id: str, *, private: bool = True) -
     if get_token() is None:
         raise ModelError("there is no token for the hub", "set HF_TOKEN")
     api = HfApi()
+    disable_progress_bars()
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)
         commit = api.upload_folder(
@@ -156,4 +158,6 @@ def push_to_hub(checkpoint: Checkpoint, repo_id: str, *, private: bool = True) -
         raise ModelError(
             f"the hub cannot be reached ({type(error).__name__})", "connect and try again"
         ) from None
+    finally:
+        enable_progress_bars()
     return str(commit.commit_url)

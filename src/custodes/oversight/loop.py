@@ -39,7 +39,7 @@ from custodes.seeds import derive
 __all__ = ["Loop", "Roles"]
 
 BEFORE_THE_LOOP = -1
-PROBES = 8
+PROBES = 16
 JUDGED_PAIRS = 24
 
 
@@ -109,8 +109,7 @@ class Loop:
             start: Describes the roles, for the log.
         """
         self.log.once("start", start)
-        base = self.worker.checkpoint.to_event(self.run.path)
-        self.log.once("checkpoint", lambda: base, step=BEFORE_THE_LOOP)
+        self.log.once("checkpoint", self.base, step=BEFORE_THE_LOOP)
         if self.roles.instruct is not None:
             self.change_worker(BEFORE_THE_LOOP, partial(self.roles.instruct, self.worker))
         self.measure_gold(BEFORE_THE_LOOP)
@@ -127,6 +126,11 @@ class Loop:
                 self.retrain(step, verdict.retrain)
         self.log.once("end", dict)
         self.progress("steps", steps, steps)
+
+    def base(self) -> dict[str, Any]:
+        """Describe the Worker as it comes, and check that it is what is served."""
+        described = self.worker.checkpoint.to_event(self.run.path)
+        return {**described, "served": served_control(self.worker, None, self.probes())}
 
     # Answers and ratings
 

@@ -11,11 +11,12 @@ from custodes.oversight.worker import ModelWorker
 
 __all__ = ["served_control"]
 
-TOKENS = 24
+TOKENS = 12
+"""Two engines' texts part at some token, by rounding, and never meet again: short ones tell more."""
 
 
 def served_control(
-    worker: ModelWorker, before: ModelWorker, chats: Sequence[Chat]
+    worker: ModelWorker, before: ModelWorker | None, chats: Sequence[Chat]
 ) -> dict[str, Any] | None:
     """Compare what is served with torch, under the new weights and under the old.
 
@@ -24,31 +25,34 @@ def served_control(
 
     Args:
         worker: The Worker with its new checkpoint.
-        before: The same Worker as it was.
+        before: The same Worker as it was; None for the first checkpoint.
         chats: What to ask.
 
     Returns:
         ``engine``; ``agreement``: the share of the served greedy text that torch writes as well,
         up to the first difference, in [0, 1]; ``contrast``: mean log-probability of the served
-        text under the new weights minus that under the old, in nats a token. None for a Worker
-        that torch cannot run (an endpoint, the simulated one), and where nothing is new.
+        text under the new weights minus that under the old, in nats a token, None where there
+        are no old ones. None for a Worker that torch cannot run (an endpoint, the simulated one),
+        and where nothing is new.
     """
     if worker.serving.engine in ("endpoint", "simulated"):
         return None
-    if worker.checkpoint.adapter == before.checkpoint.adapter:
+    if before is not None and worker.checkpoint.adapter == before.checkpoint.adapter:
         return None
     greedy = Sampling(max_tokens=TOKENS, temperature=0.0)
     served = [answers[0] for answers in worker.serving.generate(chats, greedy)]
     new = load_torch(worker.name, adapter=worker.checkpoint.adapter)
-    old = new.with_adapter(before.checkpoint.adapter)
     ours = [answers[0] for answers in new.generate(chats, greedy)]
-    said = [i for i, text in enumerate(served) if text]
-    asked, texts = [chats[i] for i in said], [served[i] for i in said]
-    likely = [_per_token(model, asked, texts) for model in (new, old)]
+    contrast = None
+    if before is not None:
+        said = [i for i, text in enumerate(served) if text]
+        asked, texts = [chats[i] for i in said], [served[i] for i in said]
+        old = new.with_adapter(before.checkpoint.adapter)
+        contrast = round(_per_token(new, asked, texts) - _per_token(old, asked, texts), 5)
     return {
         "engine": worker.serving.engine,
         "agreement": round(_agreement(served, ours), 4),
-        "contrast": round(likely[0] - likely[1], 5),
+        "contrast": contrast,
     }
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from custodes.models import LanguageModel, Sampling
 from custodes.models.base import Usage
-from custodes.models.resolve import load
+from custodes.models.resolve import Engine, load
 from custodes.oversight.base import Checkpoint, Query, Response
 
 __all__ = ["BASE", "ModelWorker"]
@@ -29,7 +29,7 @@ class ModelWorker:
         name: str,
         sampling: Sampling,
         *,
-        engine: str = "auto",
+        engine: Engine = "auto",
         checkpoint: Checkpoint = BASE,
     ) -> None:
         self.name = name
@@ -45,7 +45,12 @@ class ModelWorker:
     @cached_property
     def serving(self) -> LanguageModel:
         """The model on its fast engine, loaded when first asked: a replayed run needs none."""
-        return load(self.name, engine=self.engine, adapter=self._checkpoint.adapter)
+        return load(
+            self.name,
+            engine=self.engine,
+            adapter=self._checkpoint.adapter,
+            like_checkpoints=True,
+        )
 
     @property
     def version(self) -> str:

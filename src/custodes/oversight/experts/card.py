@@ -11,7 +11,16 @@ from custodes.errors import DataError
 from custodes.oversight.experts.reading import Reading
 from custodes.runs.files import write_json
 
-__all__ = ["Anchor", "Bounds", "Card", "HeldOut", "Provenance", "card_path", "read_card", "write_card"]
+__all__ = [
+    "Anchor",
+    "Bounds",
+    "Card",
+    "HeldOut",
+    "Provenance",
+    "card_path",
+    "read_card",
+    "write_card",
+]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]

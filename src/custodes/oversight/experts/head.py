@@ -51,7 +51,7 @@ class HeadExpert:
         Raises:
             DataError: There is no head, or it does not fit its card.
         """
-        self.card, self._weights = _open(path)
+        self.card, self._weights, self._bias = _open(path)
         self.name = self.card.name
         self.domain = self.card.domain
         self.version = f"head-{short_version([file_sha256(path), file_sha256(card_path(path))])}"
@@ -99,23 +99,14 @@ class HeadExpert:
         }
 
     def _score(self, chats: Sequence[Chat], responses: Sequence[str]) -> Array:
-        # The same answer to the same question is read once: best-of-n and greedy text repeat.
-        keys = [
-            (tuple((m["role"], m["content"]) for m in chat), response)
-            for chat, response in zip(chats, responses, strict=True)
-        ]
-        at = {key: i for i, key in reversed(list(enumerate(keys)))}
-        kept = sorted(at.values())
-        if not kept:
+        if not chats:
             return np.zeros(0, np.float32)
-        features = read_features(
-            self._base(), [chats[i] for i in kept], [responses[i] for i in kept], self.card.readings
-        )
+        features = read_features(self._base(), chats, responses, self.card.readings)
         if features.shape[1] != len(self._weights):
             raise self._wrong_base(f"has states of {features.shape[1]} features")
-        scores = np.round(features.astype(np.float64) @ self._weights, 4)
-        score_of = dict(zip(kept, scores.tolist(), strict=True))
-        return np.array([score_of[at[key]] for key in keys], np.float32)
+        return np.round(features.astype(np.float64) @ self._weights + self._bias, 4).astype(
+            np.float32
+        )
 
     def _base(self) -> ScoringModel:
         if self._model is None:
@@ -175,7 +166,7 @@ def _frozen(name: str) -> ScoringModel:
     return load_torch(name)
 
 
-def _open(path: Path) -> tuple[Card, Array]:
+def _open(path: Path) -> tuple[Card, Array, float]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -186,9 +177,10 @@ def _open(path: Path) -> tuple[Card, Array]:
     if file_sha256(path) != card.weights_sha256:
         raise DataError(f"{path} is not the head that its card describes", remedy)
     try:
-        weights: Array = load_file(path)["weight"]
-    except (SafetensorError, KeyError) as error:
+        tensors = load_file(path)
+        weights, bias = tensors["weight"], float(tensors["bias"][0])
+    except (SafetensorError, KeyError, IndexError) as error:
         raise DataError(f"{path} is no head ({error})", remedy) from None
     if weights.ndim != 1 or not np.isfinite(weights).all():
         raise DataError(f"{path} has no row of finite weights", remedy)
-    return card, weights
+    return card, weights, bias

@@ -7,6 +7,7 @@ its state. That holds what the states at the answer's own tokens do not, and cos
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -67,22 +68,28 @@ def read_features(
         chats: Conversations up to where the answer is due.
         responses: The answers, untrusted.
         readings: What to read; its order is the order of the features.
-        progress: Told how many answers have been read.
+        progress: Told how many distinct answers have been read.
 
     Returns:
         Shape (n, len(readings) * d), float32.
     """
-    portions = [slice(at, at + _PORTION) for at in range(0, len(chats), _PORTION)]
+    asked = [
+        (*trimmed(chat), Message(role="assistant", content=_cut(response, RESPONSE_BYTES)))
+        for chat, response in zip(chats, responses, strict=True)
+    ]
+    # The same answer to the same question is read once: best-of-n and pairs of one prompt repeat.
+    keys = [json.dumps(chat) for chat in asked]
+    distinct = dict(zip(keys, asked, strict=True))
+    row_of = {key: row for row, key in enumerate(distinct)}
+    once = list(distinct.values())
     read: list[Array] = []
-    for portion in portions:
-        progress("reading answers", portion.start, len(chats))
-        asked = [
-            [*trimmed(chat), Message(role="assistant", content=_cut(response, RESPONSE_BYTES))]
-            for chat, response in zip(chats[portion], responses[portion], strict=True)
-        ]
-        read.append(_read(model, asked, readings))
-    progress("reading answers", len(chats), len(chats))
-    return np.concatenate(read) if read else np.zeros((0, 0), np.float32)
+    for at in range(0, len(once), _PORTION):
+        progress("reading answers", at, len(once))
+        read.append(_read(model, once[at : at + _PORTION], readings))
+    progress("reading answers", len(once), len(once))
+    if not read:
+        return np.zeros((0, 0), np.float32)
+    return np.concatenate(read)[[row_of[key] for key in keys]]
 
 
 def trimmed(chat: Chat) -> list[Message]:

@@ -122,7 +122,7 @@ def nested_margins(
     for fold in np.unique(outer_N):
         seen, unseen = np.flatnonzero(outer_N != fold), np.flatnonzero(outer_N == fold)
         gram_SS = gram_NN[np.ix_(seen, seen)]
-        inner_S = fold_numbers([groups[i] for i in seen], folds, seed + 1)
+        inner_S = fold_numbers([groups[i] for i in seen.tolist()], folds, seed + 1)
         inner_RS = held_out_margins(gram_SS, importance_N[seen], inner_S, ridges)[:, 0]
         ridge = ridges[best_ridge(inner_RS)]
         root_S = np.sqrt(importance_N[seen])
