@@ -104,6 +104,72 @@ def models_export(
     _say(f"wrote {export(name, out, form, adapter=adapter)}")
 
 
+def experts_list() -> None:
+    """List the Experts that ship, with what their cards say."""
+    from custodes.oversight.experts.head import load_expert, shipped
+
+    cards = [load_expert(name).card for name in shipped()]
+    _table(
+        ["name", "domain", "data", "held-out accuracy", "failed controls"],
+        [
+            [
+                card.name,
+                card.domain,
+                f"{card.data.name} (half {card.data.half})",
+                f"{card.held_out.accuracy.value:.3f} "
+                f"[{card.held_out.accuracy.low:.3f}, {card.held_out.accuracy.high:.3f}]",
+                ", ".join(card.failures) or "none",
+            ]
+            for card in cards
+        ],
+    )
+
+
+def experts_fit(
+    data: Positional[Path],
+    /,
+    domain: Literal["helpfulness", "harmlessness"],
+    out: Path,
+    licence: str,
+    base: str = "smollm2-135m",
+    half: Literal["all", "a", "b"] = "all",
+    seed: int = 0,
+) -> None:
+    """Fit an Expert to preference pairs, and write it with its card.
+
+    Args:
+        data: JSONL of prompt, chosen and rejected (also hh-rlhf's transcripts).
+        domain: What it shall judge.
+        out: The .safetensors file to write.
+        licence: Of the data; it goes into the card.
+        base: The frozen model whose hidden states it reads.
+        half: Fit on all prompts, or on one half of them and measure on the other.
+        seed: Of folds, shuffled-label twins and bootstrap.
+    """
+    from custodes.oversight.experts.fit import fit_head
+    from custodes.progress import console
+
+    with console() as progress:
+        report = fit_head(
+            data, domain, out, licence=licence, base=base, half=half, seed=seed, progress=progress
+        )
+    found = report.card.held_out.accuracy
+    _say(
+        f"{report.path}: held-out accuracy {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] "
+        f"on {found.pairs} pairs; failed controls: {', '.join(report.card.failures) or 'none'}"
+    )
+    if report.failed:
+        sys.exit(1)
+
+
+def config_oversee() -> None:
+    """Print every key of an oversee config, as Markdown."""
+    from custodes.oversight.config import OverseeConfig
+    from custodes.reference import config_reference
+
+    sys.stdout.write(config_reference(OverseeConfig))
+
+
 def _say(text: str) -> None:
     from rich.console import Console
 
@@ -123,6 +189,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "experts": (
+        "List the shipped Experts; fit one of your own.",
+        {"list": experts_list, "fit": experts_fit},
+    ),
+    "config": ("Print what a config may hold.", {"oversee": config_oversee}),
     "models": (
         "List, fetch and export models.",
         {"list": models_list, "pull": models_pull, "export": models_export},

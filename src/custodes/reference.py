@@ -67,7 +67,7 @@ def _default(value: Any) -> str:
         return "see below"
     if isinstance(value, tuple):
         return "see below" if any(map(dataclasses.is_dataclass, value)) else f"`{list(value)}`"
-    return "none" if value is None else f"`{value}`"
+    return "none" if value is None else f"`{value}`" if value != "" else "required"
 
 
 def _type(annotation: Any) -> str:

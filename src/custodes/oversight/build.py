@@ -10,7 +10,7 @@ from typing import Any
 from custodes.data.datasets import read_prompts
 from custodes.errors import DataError
 from custodes.models import Sampling
-from custodes.models.resolve import load
+from custodes.models.resolve import load, parse
 from custodes.oversight.base import Expert, Query, Teacher
 from custodes.oversight.config import (
     DatasetUserOptions,
@@ -56,6 +56,7 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
     Raises:
         CustodesError: A source, an Expert or a model is not there.
     """
+    parse(config.worker.model)
     asked = _prompts(config.user.sources, config, "loop")
     experts = {o.domain: _expert(o, o.domain, folder) for o in config.experts}
     worker = ModelWorker(

@@ -12,7 +12,7 @@ from custodes.oversight.worker import ModelWorker
 __all__ = ["served_control"]
 
 TOKENS = 12
-"""Two engines' texts part at some token, by rounding, and never meet again: short ones tell more."""
+"""Texts of two engines part at some token, by rounding, and stay apart: short ones say more."""
 
 
 def served_control(

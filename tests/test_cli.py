@@ -1,0 +1,166 @@
+"""The command line: a user's mistake is one line, and nothing finished is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from custodes.cli import main
+from custodes.oversight.config import OverseeConfig
+from custodes.reference import config_reference
+
+ROOT = Path(__file__).parent.parent
+SIMULATED = (ROOT / "examples" / "simulated.yaml").read_text()
+
+
+def write(tmp_path: Path, text: str) -> str:
+    (tmp_path / "c.yaml").write_text(text)
+    return str(tmp_path / "c.yaml")
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("custodes:")]
+    assert len(said) == 1
+    return said[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("stepz=3", "unknown key stepz: did you mean steps"),
+        ("overseer.tresholds.helpfulness=0.5", "did you mean thresholds"),
+        ("overseer.thresholds.helpfulness=1.5", "less than or equal to 1, not 1.5"),
+        ("overseer.thresholds.honesty=0.5", "no Expert rates 'honesty'"),
+        ("steps=many", "valid integer"),
+        ("worker.model=smollm2-135", "did you mean smollm2-135m"),
+        ("worker.engine=openvin", "worker.engine"),
+        ("perturbations.0.kind=noisy_exprt", "did you mean noisy_expert"),
+        ("steps=20", "begins after the last step"),
+        ("perturbations.0.until=1", "is never active"),
+        ("experts.0.domain=helpful", "did you mean helpfulness"),
+        ("user.sources.helpfulness=nowhere.jsonl", "nowhere.jsonl"),
+        ("user.sources.helpfulness=everday", "did you mean everyday"),
+        ("user.batch=5000", "lower the batch"),
+        ("gold.prompts=5000", "lower gold.prompts"),
+        ("name=a/b", "name"),
+    ],
+)
+def test_a_mistake_in_a_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, says: str
+) -> None:
+    config = write(tmp_path, SIMULATED)
+    assert says in fails(capsys, "oversee", config, change, "--out", str(tmp_path / "run"))
+
+
+def test_a_config_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, SIMULATED)
+    assert "did you mean c.yaml" in fails(capsys, "oversee", str(tmp_path / "d.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("", "empty"), ('{"prompt": "hello"}\n{"prompt": \n', "line 2")],
+)
+def test_a_bad_data_set_is_named_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, says: str
+) -> None:
+    (tmp_path / "mine.jsonl").write_text(content)
+    source = f"user.sources.helpfulness={tmp_path / 'mine.jsonl'}"
+    said = fails(
+        capsys, "oversee", write(tmp_path, SIMULATED), source, "--out", str(tmp_path / "r")
+    )
+    assert says in said
+    assert "mine.jsonl" in said
+
+
+def test_the_simulated_example_runs_resumes_and_reports(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    arguments = ["oversee", write(tmp_path, SIMULATED), "steps=30", "--out", str(out)]
+    main(arguments)
+    assert "all" in capsys.readouterr().out
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["verdict"]["ok"]
+    assert summary["null_run"]["gold"]
+    assert (out / "report.html").stat().st_size < 2_000_000
+    before = (out / "events.jsonl").read_bytes()
+    main(arguments)
+    assert (out / "events.jsonl").read_bytes() == before
+
+
+def start(tmp_path: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "custodes", "oversee", write(tmp_path, SIMULATED)]
+    return subprocess.Popen(
+        [*command, "steps=400", "--out", str(out)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def wait_for_events(out: Path, least: int) -> None:
+    for _ in range(1200):
+        if (out / "events.jsonl").exists():
+            lines = (out / "events.jsonl").read_bytes().count(b"\n")
+            if lines >= least:
+                return
+        time.sleep(0.05)
+    raise AssertionError("the run made no events")
+
+
+def test_killed_and_started_again_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    alone = start(tmp_path, tmp_path / "alone")
+    assert alone.wait(300) == 0
+    killed = start(tmp_path, tmp_path / "killed")
+    wait_for_events(tmp_path / "killed", 40)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait(60)
+    again = start(tmp_path, tmp_path / "killed")
+    assert again.wait(300) == 0
+    for log in ("events.jsonl", "null_run/events.jsonl"):
+        assert (tmp_path / "killed" / log).read_bytes() == (tmp_path / "alone" / log).read_bytes()
+
+
+def test_interrupted_it_says_one_line_and_keeps_what_was_done(tmp_path: Path) -> None:
+    process = start(tmp_path, tmp_path / "run")
+    wait_for_events(tmp_path / "run", 40)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("custodes: interrupted")
+    assert (tmp_path / "run" / "events.jsonl").read_bytes().count(b"\n") >= 40
+
+
+def test_help_waits_for_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom custodes.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'pydantic', 'sklearn', 'scipy', 'openvino'}\n"
+        "print('loaded', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded []"
+
+
+def test_the_reference_of_the_config_is_what_the_code_says() -> None:
+    assert (ROOT / "docs" / "config.md").read_text() == config_reference(OverseeConfig)
+
+
+def test_every_key_has_a_meaning() -> None:
+    rows = [line for line in config_reference(OverseeConfig).splitlines() if line.startswith("| `")]
+    assert len(rows) > 60
+    without = [row for row in rows if row.rstrip(" |").endswith("|") or row.endswith("|  |")]
+    assert without == []
