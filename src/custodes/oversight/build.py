@@ -11,7 +11,7 @@ from custodes.data.datasets import read_prompts
 from custodes.errors import DataError
 from custodes.models import Sampling
 from custodes.models.resolve import load, parse
-from custodes.oversight.base import Expert, Query, Teacher
+from custodes.oversight.base import Checkpoint, Expert, Query, Teacher, Worker
 from custodes.oversight.config import (
     DatasetUserOptions,
     EnsembleOptions,
@@ -33,7 +33,13 @@ from custodes.oversight.llm_user import LlmUser
 from custodes.oversight.loop import Roles
 from custodes.oversight.overseer import ThresholdOverseer
 from custodes.oversight.perturbations import Schedule
-from custodes.oversight.teacher import DpoTeacher, NullTeacher, SimulatedTeacher, TeacherOptions
+from custodes.oversight.teacher import (
+    DpoTeacher,
+    NullTeacher,
+    SimulatedTeacher,
+    TeacherOptions,
+    trainable,
+)
 from custodes.oversight.user import DatasetUser
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import Progress
@@ -84,7 +90,7 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
         teacher=_teacher(config, asked, experts, progress),
         schedule=schedule,
         gold=_gold(config),
-        add_noise=add_noise,
+        add_noise=_add_noise,
         instruct=None
         if config.instructor is None
         else partial(
@@ -213,3 +219,6 @@ def _gold(config: OverseeConfig) -> GoldPanel:
 def _scorer(domain: str, name: str) -> Scorer:
     return SimulatedScorer(domain) if name == "simulated" else load_expert(name)
 
+
+def _add_noise(folder: Path, worker: Worker, sd: float, seed: int) -> Checkpoint:
+    return add_noise(folder, trainable(worker), sd, seed)
