@@ -17,6 +17,7 @@ __all__ = [
     "Card",
     "HeldOut",
     "Provenance",
+    "Twins",
     "card_path",
     "read_card",
     "write_card",
@@ -48,6 +49,22 @@ class Bounds(_Part):
     prompts: Count
 
 
+class Twins(_Part):
+    """Held-out accuracy of twins: the same fit to labels that were shuffled within each pair.
+
+    Attributes:
+        mean: Over the twins; 0.5 where nothing leaks.
+        low: The lowest.
+        high: The highest.
+        twins: How many.
+    """
+
+    mean: Share
+    low: Share
+    high: Share
+    twins: Count
+
+
 class HeldOut(_Part):
     """What the head is worth on pairs of prompts that it was not fitted on.
 
@@ -56,7 +73,7 @@ class HeldOut(_Part):
         other_half: Pair accuracy on the half of the prompts that the fit left alone, if it did.
         length_matched: Accuracy on the pairs whose lengths differ by a quarter or less.
         longer: How often the longer answer was the chosen one.
-        shuffled: Accuracy of twins fitted the same way to shuffled labels, one value a twin.
+        shuffled: What twins fitted to shuffled labels reach.
         brier: Of the ratings (0.25 is what a constant 0.5 gets).
         calibration_error: Of the ratings: expected, over ten bins of equal count.
     """
@@ -65,7 +82,7 @@ class HeldOut(_Part):
     other_half: Bounds | None
     length_matched: Bounds | None
     longer: Share
-    shuffled: tuple[Share, ...]
+    shuffled: Twins
     brier: Share
     calibration_error: Share
 
@@ -158,8 +175,8 @@ class Card(_Part):
             {
                 "name": "shuffled labels",
                 "ok": "shuffled labels" not in failed,
-                "says": f"{len(twins)} twins fitted to shuffled labels reach "
-                f"{sum(twins) / max(1, len(twins)):.3f} (must be 0.5 within their error)",
+                "says": f"{twins.twins} twins fitted to shuffled labels reach {twins.mean:.3f} on "
+                f"average, {twins.high:.3f} at best (the mean must be 0.5 within 0.02)",
             },
         ]
 

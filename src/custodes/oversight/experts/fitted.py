@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from custodes.data.datasets import PreferencePair
 from custodes.models.base import Array
-from custodes.oversight.experts.card import Bounds, HeldOut
+from custodes.oversight.experts.card import Bounds, HeldOut, Twins
 from custodes.oversight.experts.platt import Platt, brier_score, calibration_error, pairwise_scale
 from custodes.oversight.experts.ridge import (
     RIDGES,
@@ -37,11 +37,12 @@ Integers = NDArray[np.int64]
 Half = Literal["all", "a", "b"]
 
 FOLDS = 10
-TWINS = 20
+TWINS = 200
 RESAMPLES = 4000
 
-# Two-sided 0.1% of the normal distribution: a sound fit fails its twins once in a thousand times.
-_TWIN_ERRORS = 3.29
+# Twins of a sound fit are right half the time, exactly; the mean of this many is within some
+# thousandths of it. Where a label has leaked they remember it, and are off by a tenth or more.
+_TWINS_OFF = 0.02
 
 # Lengths within a quarter of each other count as matched.
 _MATCHED = 1.25
@@ -178,12 +179,18 @@ def _held_out_ratings(score_N2: Floats, fold_N: Integers) -> Floats:
 
 def _twins(
     gram_NN: Floats, importance_N: Floats, fold_N: Integers, ridge: float, seed: int
-) -> tuple[float, ...]:
+) -> Twins:
     """Fit to labels that were shuffled within each pair; held-out accuracy on the same labels."""
     rng = np.random.default_rng([seed, 1])
     label_TN = rng.choice([-1.0, 1.0], size=(TWINS, len(fold_N)))
     margin_TN = held_out_margins(gram_NN, importance_N, fold_N, [ridge], label_TN)[0] * label_TN
-    return tuple(round(float(_right(margin_N).mean()), 4) for margin_N in margin_TN)
+    right_T = _right(margin_TN).mean(axis=1)
+    return Twins(
+        mean=round(float(right_T.mean()), 4),
+        low=round(float(right_T.min()), 4),
+        high=round(float(right_T.max()), 4),
+        twins=TWINS,
+    )
 
 
 def _measure(
@@ -191,7 +198,7 @@ def _measure(
     pairs: Sequence[PreferencePair],
     other_margin_M: Floats,
     others: Sequence[PreferencePair],
-    twins: tuple[float, ...],
+    twins: Twins,
     score_N2: Floats,
     fold_N: Integers,
     seed: int,
@@ -245,10 +252,8 @@ def _length_matched(pair: PreferencePair) -> bool:
 
 
 def _failures(held_out: HeldOut) -> tuple[str, ...]:
-    twins = np.array(held_out.shuffled)
-    error = twins.std(ddof=1) / np.sqrt(len(twins))
     failed = {
         "held-out accuracy": held_out.accuracy.low <= 0.5,
-        "shuffled labels": abs(twins.mean() - 0.5) > _TWIN_ERRORS * error,
+        "shuffled labels": abs(held_out.shuffled.mean - 0.5) > _TWINS_OFF,
     }
     return tuple(name for name, is_so in failed.items() if is_so)
