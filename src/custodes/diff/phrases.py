@@ -25,7 +25,9 @@ def phrase_columns(corpus: Corpus, least: int, longest: int = LONGEST) -> Column
     size = len(corpus.vocabulary)
     # 1. Ids of the frequent phrase that begins at each position, -1 where there is none.
     positions = np.arange(len(corpus.tokens))
-    ids, heads = _frequent(corpus.tokens.astype(np.int64), positions, corpus.doc, least)
+    keys = corpus.tokens.astype(np.int64)
+    ids, heads = _frequent(keys, positions, corpus.doc, least)
+    positions, ids = positions[ids >= 0], ids[ids >= 0]
     levels = []
     for length in range(1, longest + 1):
         levels.append((length, *_incidence(ids, positions, heads, corpus.doc)))
