@@ -34,7 +34,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     with playwright.sync_playwright() as engines:
-        browser = engines.chromium.launch(executable_path=BROWSER, args=QUIET)
+        browser = engines.chromium.launch(executable_path=BROWSER, args=QUIET, timeout=0)
         yield browser
         browser.close()
 
@@ -67,6 +67,8 @@ class Visit:
 
     def __init__(self, chromium: Any, report: Path, **options: Any) -> None:
         self.context = chromium.new_context(**options)
+        # A slow machine is no failure; the whole suite's limit ends what hangs.
+        self.context.set_default_timeout(0)
         self.page = self.context.new_page()
         self.tried: list[str] = []
         self.page.on("dialog", lambda dialog: (self._note(dialog.message), dialog.dismiss()))
