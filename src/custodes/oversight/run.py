@@ -43,16 +43,22 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
         for note in run.notes:
             progress(note, 1, 1)
         roles = build_roles(config, folder, progress)
-        Loop(run, roles, config.seed, progress).go(config.steps, partial(describe, config, roles))
-        null_events = _null_run(config, settings, run, roles, progress) if config.control else None
-        summary = summarise(
-            config.name,
-            run.log.events,
-            config.overseer,
-            read_timings(folder / "timings.jsonl"),
-            null_events,
-        )
-        run.write_summary(summary)
+        null_events = None
+        try:
+            start = partial(describe, config, roles)
+            Loop(run, roles, config.seed, progress).go(config.steps, start)
+            if config.control:
+                null_events = _null_run(config, settings, run, roles, progress)
+        finally:
+            # Also of a run that was interrupted: what it has is worth reading.
+            summary = summarise(
+                config.name,
+                run.log.events,
+                config.overseer,
+                read_timings(folder / "timings.jsonl"),
+                null_events,
+            )
+            run.write_summary(summary)
     return summary
 
 

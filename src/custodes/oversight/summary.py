@@ -19,6 +19,7 @@ from custodes.runs.events import Event
 __all__ = ["summarise"]
 
 SHOWN = 6
+CHANGED = 3
 
 
 def summarise(
@@ -200,24 +201,23 @@ def _changed(events: Sequence[Event]) -> Iterator[dict[str, Any]]:
         return
     first, last = measured[0], measured[-1]
     asked = {q["id"]: q["text"] for e in _of(events, "start") for q in e["gold_prompts"]}
-    rows = [
-        {
-            "domain": domain,
-            "query": asked[identity],
-            "before": first["domains"][domain]["texts"][i],
-            "after": now["texts"][i],
-            "score_before": first["domains"][domain]["scores"][i],
-            "score_after": now["scores"][i],
-            "checkpoints": [first["checkpoint"], last["checkpoint"]],
-        }
-        for domain, now in last["domains"].items()
-        for i, identity in enumerate(now["ids"])
-    ]
-    rows.sort(key=lambda row: -abs(row["score_after"] - row["score_before"]))
-    # Those that got worse are as interesting as those that got better.
-    better = [row for row in rows if row["score_after"] > row["score_before"]][: SHOWN // 2 + 1]
-    worse = [row for row in rows if row["score_after"] < row["score_before"]][: SHOWN // 2 + 1]
-    yield from better + worse
+    for domain, now in last["domains"].items():
+        rows = [
+            {
+                "domain": domain,
+                "query": asked[identity],
+                "before": first["domains"][domain]["texts"][i],
+                "after": now["texts"][i],
+                "score_before": first["domains"][domain]["scores"][i],
+                "score_after": now["scores"][i],
+                "checkpoints": [first["checkpoint"], last["checkpoint"]],
+            }
+            for i, identity in enumerate(now["ids"])
+        ]
+        rows.sort(key=lambda row: row["score_before"] - row["score_after"])
+        # Those that got worse are as interesting as those that got better.
+        yield from (row for row in rows[:CHANGED] if row["score_after"] > row["score_before"])
+        yield from (row for row in rows[-CHANGED:] if row["score_after"] < row["score_before"])
 
 
 def _cost(events: Sequence[Event], timings: Sequence[dict[str, Any]]) -> dict[str, Any]:
