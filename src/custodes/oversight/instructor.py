@@ -117,7 +117,7 @@ def push_to_hub(checkpoint: Checkpoint, repo_id: str, *, private: bool = True) -
     """
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
     folder = checkpoint.adapter
     if folder is None:

@@ -74,7 +74,8 @@ def encode_examples(
     for index, (prompt, texts) in enumerate(zip(encoded, answers, strict=True)):
         room = min(max_answer, max_length - len(prompt))
         whole = [next(flat) for _ in texts]
-        cut = tuple((ids + end if len(ids) < max_answer else ids)[: max(room, 0)] for ids in whole)
+        # The end of an answer that is as long as it may be is cut off with the rest.
+        cut = tuple((ids + end)[: max(room, 0)] for ids in whole)
         distinct = len(cut) == 1 or cut[0] != cut[1]
         if room >= 1 and distinct:
             examples.append(Encoded(index, prompt, cut))
