@@ -12,7 +12,7 @@ from custodes.data.datasets import PreferencePair, read_pairs
 from custodes.errors import ConfigError, DataError
 from custodes.oversight.experts import fitted as fitted_module
 from custodes.oversight.experts.fit import fit_head, read_pair_features
-from custodes.oversight.experts.fitted import fit_features, half_of, prompt_key
+from custodes.oversight.experts.fitted import fit_features, part_of, prompt_key
 from custodes.oversight.experts.ridge import (
     best_ridge,
     fold_numbers,
@@ -147,22 +147,22 @@ def test_best_ridge_does_not_mind_the_scale() -> None:
 def test_halves_are_disjoint_by_prompt_and_each_is_measured_on_the_other() -> None:
     pairs = make_pairs(300)
     features = read_pair_features(CountingModel(), pairs, READINGS)
-    halves = {prompt_key(pair): half_of(pair) for pair in pairs}
+    halves = {prompt_key(pair): part_of(pair) for pair in pairs}
 
-    fit = fit_features(features, pairs, 2, half="a")
+    fit = fit_features(features, pairs, 2, part="a")
 
     assert set(halves.values()) == {"a", "b"}
     assert fit.prompts == sum(half == "a" for half in halves.values())
-    assert fit.held_out.other_half is not None
-    assert fit.held_out.other_half.prompts == sum(half == "b" for half in halves.values())
-    assert fit.held_out.other_half.value > 0.8
-    assert fit_features(features, pairs, 2).held_out.other_half is None
+    assert fit.held_out.other_part is not None
+    assert fit.held_out.other_part.prompts == sum(half == "b" for half in halves.values())
+    assert fit.held_out.other_part.value > 0.8
+    assert fit_features(features, pairs, 2).held_out.other_part is None
 
 
-def test_the_half_of_a_prompt_does_not_depend_on_its_answers() -> None:
+def test_the_part_of_a_prompt_does_not_depend_on_its_answers() -> None:
     pair = make_pairs(1)[0]
 
-    assert half_of(pair) == half_of(replace(pair, chosen="other", rejected="others", id="x"))
+    assert part_of(pair) == part_of(replace(pair, chosen="other", rejected="others", id="x"))
 
 
 def test_a_head_on_disk_is_small_and_the_same_every_time(tmp_path: Path) -> None:

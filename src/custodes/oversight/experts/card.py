@@ -70,7 +70,7 @@ class HeldOut(_Part):
 
     Attributes:
         accuracy: Pair accuracy, nested cross-validation by prompt.
-        other_half: Pair accuracy on the half of the prompts that the fit left alone, if it did.
+        other_part: Pair accuracy on the prompts that the fit left alone, if it did.
         length_matched: Accuracy on the pairs whose lengths differ by a quarter or less.
         longer: How often the longer answer was the chosen one.
         shuffled: What twins fitted to shuffled labels reach.
@@ -79,7 +79,7 @@ class HeldOut(_Part):
     """
 
     accuracy: Bounds
-    other_half: Bounds | None
+    other_part: Bounds | None
     length_matched: Bounds | None
     longer: Share
     shuffled: Twins
@@ -94,7 +94,8 @@ class Provenance(_Part):
         name: Of the data.
         sha256: Of the file.
         licence: As the user gave it.
-        half: Which prompts: all of them, or half "a" or "b" by hash of the prompt.
+        part: Which prompts: all of them, or part "a" or "b" by hash of the prompt.
+        share: Of the prompts, how many are in part "a"; the others are in "b".
         pairs: Pairs it was fitted on.
         prompts: Prompts these belong to.
         ridge: Strength, chosen by cross-validation.
@@ -104,7 +105,8 @@ class Provenance(_Part):
     name: str
     sha256: str
     licence: str
-    half: Literal["all", "a", "b"]
+    part: Literal["all", "a", "b"]
+    share: Share
     pairs: Count
     prompts: Count
     ridge: Annotated[float, Field(gt=0)]

@@ -14,7 +14,7 @@ from custodes.models.base import Array, ScoringModel, user_chat
 from custodes.models.cache import file_sha256
 from custodes.oversight.base import DOMAINS
 from custodes.oversight.experts.card import Anchor, Card, Provenance, write_card
-from custodes.oversight.experts.fitted import FOLDS, Fitted, Half, fit_features, half_of, prompt_key
+from custodes.oversight.experts.fitted import FOLDS, Fitted, Part, fit_features, part_of, prompt_key
 from custodes.oversight.experts.reading import Reading, read_features
 from custodes.progress import Progress, silent
 from custodes.runs.files import write_atomic
@@ -62,7 +62,8 @@ def fit_head(
     licence: str,
     base: str = "smollm2-135m",
     readings: Sequence[Reading] | None = None,
-    half: Half = "all",
+    part: Part = "all",
+    share: float = 0.5,
     seed: int = 0,
     model: ScoringModel | None = None,
     progress: Progress = silent,
@@ -76,8 +77,9 @@ def fit_head(
         licence: Of the data; it goes into the card.
         base: Name of the frozen model that the head reads.
         readings: What it reads; the domain's default (`READINGS`) if not given.
-        half: Fit on all prompts, or on half "a" or "b" (by hash of the prompt) and measure on the
-            other half too.
+        part: Fit on all prompts, or on part "a" or "b" (by hash of the prompt) and measure on the
+            other part too.
+        share: Of the prompts, how many are in part "a", in (0, 1); the others are in "b".
         seed: Of folds, twins and bootstrap.
         model: The base, where it is loaded already.
         progress: Told how many answers have been read.
@@ -87,7 +89,7 @@ def fit_head(
         its card says so.
 
     Raises:
-        ConfigError: Unknown domain, or ``out`` is no .safetensors file.
+        ConfigError: Unknown domain, ``out`` is no .safetensors file, or the share is none.
         DataError: The data is missing, malformed (with the line number) or too small.
         ModelError: The base cannot be loaded, or has no such layer.
         RunError: The head cannot be written.
@@ -96,20 +98,23 @@ def fit_head(
         raise ConfigError(f"no domain is called {domain!r}", near_misses(domain, DOMAINS))
     if out.suffix != ".safetensors":
         raise ConfigError(f"cannot write a head to {out}", "give a name that ends in .safetensors")
+    if not 0 < share < 1:
+        raise ConfigError(f"the share of part a is {share}", "give one between 0 and 1")
     pairs = read_pairs(data)
-    _check_enough(pairs, half, data)
+    _check_enough([p for p in pairs if part in ("all", part_of(p, share))], data)
     chosen = tuple(readings or READINGS[domain])
     if model is None:
         from custodes.models.resolve import load_torch
 
         model = load_torch(base)
     features_N2F = read_pair_features(model, pairs, chosen, progress)
-    fitted = fit_features(features_N2F, pairs, len(chosen), half=half, seed=seed)
+    fitted = fit_features(features_N2F, pairs, len(chosen), part=part, share=share, seed=seed)
     provenance = Provenance(
         name=data.name,
         sha256=file_sha256(data),
         licence=licence,
-        half=half,
+        part=part,
+        share=share,
         pairs=fitted.pairs,
         prompts=fitted.prompts,
         ridge=fitted.ridge,
@@ -181,9 +186,8 @@ def _anchors(
     )
 
 
-def _check_enough(pairs: Sequence[PreferencePair], half: Half, data: Path) -> None:
-    mine = [pair for pair in pairs if half in ("all", half_of(pair))]
-    prompts = len({prompt_key(pair) for pair in mine})
+def _check_enough(pairs: Sequence[PreferencePair], data: Path) -> None:
+    prompts = len({prompt_key(pair) for pair in pairs})
     if prompts < 2 * FOLDS:
         raise DataError(
             f"{data} has pairs of {prompts} prompts to fit on",

@@ -30,11 +30,11 @@ from custodes.oversight.experts.ridge import (
     ridge_weights,
 )
 
-__all__ = ["FOLDS", "Fitted", "Half", "fit_features", "half_of", "prompt_key"]
+__all__ = ["FOLDS", "Fitted", "Part", "fit_features", "part_of", "prompt_key"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Half = Literal["all", "a", "b"]
+Part = Literal["all", "a", "b"]
 
 FOLDS = 10
 TWINS = 200
@@ -78,7 +78,8 @@ def fit_features(
     pairs: Sequence[PreferencePair],
     blocks: int,
     *,
-    half: Half = "all",
+    part: Part = "all",
+    share: float = 0.5,
     seed: int = 0,
 ) -> Fitted:
     """Fit and measure.
@@ -87,10 +88,11 @@ def fit_features(
         features_N2F: Features of the chosen and of the rejected answer.
         pairs: The pairs, for their prompts, lengths and agreement.
         blocks: How many readings the features consist of; each gets the same say.
-        half: Which prompts to fit on; the others, if any, are measured on.
+        part: Which prompts to fit on; the others, if any, are measured on.
+        share: Of the prompts, how many are in part "a"; the others are in "b".
         seed: Of folds, twins and bootstrap.
     """
-    mine_N = np.array([half in ("all", half_of(pair)) for pair in pairs])
+    mine_N = np.array([part in ("all", part_of(pair, share)) for pair in pairs])
     kept = [pair for pair, mine in zip(pairs, mine_N, strict=True) if mine]
     groups = [prompt_key(pair) for pair in kept]
     importance_N = np.array([pair.agreement for pair in kept])
@@ -137,9 +139,10 @@ def prompt_key(pair: PreferencePair) -> str:
     return " ".join(words[:24])
 
 
-def half_of(pair: PreferencePair) -> Half:
-    """Tell which half a pair's prompt belongs to, by a hash that no other pair changes."""
-    return "a" if hashlib.sha256(prompt_key(pair).encode()).digest()[0] % 2 == 0 else "b"
+def part_of(pair: PreferencePair, share: float = 0.5) -> Part:
+    """Tell which part a pair's prompt belongs to, by a hash that no other pair changes."""
+    digest = hashlib.sha256(prompt_key(pair).encode()).digest()
+    return "a" if int.from_bytes(digest[:4], "big") < share * 2**32 else "b"
 
 
 def _scale(features_N2F: Array, blocks: int) -> Floats:
@@ -208,7 +211,7 @@ def _measure(
     labels = np.tile([1.0, 0.0], len(pairs))
     return HeldOut(
         accuracy=_accuracy(margin_N, pairs, seed),
-        other_half=_accuracy(other_margin_M, others, seed) if others else None,
+        other_part=_accuracy(other_margin_M, others, seed) if others else None,
         length_matched=_accuracy(margin_N[matched], [pairs[i] for i in matched], seed)
         if matched
         else None,
