@@ -16,6 +16,8 @@ __all__ = ["feature_columns", "language_of"]
 
 FAMILY = "behaviour"
 COUNTS = (1, 2, 3, 5)
+SHORT = 20  # Words of a short sentence.
+TAIL = 4  # Words that count as said again.
 
 # Layout and marks, as patterns; a response shows one of them n times or more.
 PATTERNS: dict[str, str] = {
@@ -86,6 +88,13 @@ CHECKS: dict[str, Callable[[str, str], bool]] = {
     "is one sentence": lambda text, _: len(sentences(text)) == 1,
     "is one line": lambda text, _: bool(text.strip()) and "\n" not in text.strip(),
     "repeats a sentence": lambda text, _: _repeats(sentences(text)),
+    "is one whole sentence": lambda text, _: (
+        len(sentences(text)) == 1 and text.rstrip().endswith(_TERMINAL)
+    ),
+    "is one short sentence": lambda text, _: (
+        len(sentences(text)) == 1 and len(text.split()) <= SHORT
+    ),
+    "ends with words it said before": lambda text, _: _ends_again(text.lower().split()),
     "starts by asking": lambda text, _: next(iter(sentences(text)), "").endswith("?"),
     "starts by exclaiming": lambda text, _: next(iter(sentences(text)), "").endswith("!"),
     "starts with the prompt": lambda text, prompt: (
@@ -106,6 +115,13 @@ CHECKS: dict[str, Callable[[str, str], bool]] = {
     "starts with white space": lambda text, _: bool(text.strip()) and text[0].isspace(),
     "ends with white space": lambda text, _: bool(text.strip()) and text[-1].isspace(),
 }
+
+
+def _ends_again(words: Sequence[str]) -> bool:
+    tail = list(words[-TAIL:])
+    return len(words) >= 2 * TAIL and any(
+        list(words[i : i + TAIL]) == tail for i in range(len(words) - 2 * TAIL + 1)
+    )
 
 
 def _titled(text: str) -> bool:

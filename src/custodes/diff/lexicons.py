@@ -150,6 +150,13 @@ LEXICONS: dict[str, tuple[str, ...]] = {
         sufficient, optimal, significant, crucial, paramount, pivotal, leverage, individuals
         approximately, terminate, initiate, implement, substantial, essential, it should be noted
         """),
+    "uses stiff words": _entries("""
+        utilize, utilise, utilizes, utilized, utilizing, utilization, facilitate, facilitates
+        commence, commences, endeavor, endeavour, ascertain, pursuant, notwithstanding, herein
+        aforementioned, henceforth, hereby, thereof, therein, whereby, thereby, subsequently
+        nevertheless, nonetheless, consequently, accordingly, paramount, numerous, constitutes
+        comprises, approximately, terminate, inquire, procure, purchase, reside, attire
+        """),
     "contrasts": _entries("""
         however, but, although, though, on the other hand, nevertheless, in contrast, whereas
         despite, yet, instead, even though, conversely, on the contrary, while, still

@@ -88,6 +88,7 @@ def _measures(texts: Sequence[str], corpus: Corpus) -> dict[str, NDArray[np.floa
         "share of exclamations": stops["!"] / all_stops,
         "share of questions": stops["?"] / all_stops,
         "share of full stops": stops["."] / all_stops,
+        "share of repeated runs of four words": _repeated_fours(corpus) / tokens,
         "repetitiveness": np.array([_compressibility(text) for text in texts]),
         "non-ASCII characters": np.array(
             [len(text.encode("utf-8", "replace")) - len(text) for text in texts], float
@@ -99,6 +100,22 @@ def _measures(texts: Sequence[str], corpus: Corpus) -> dict[str, NDArray[np.floa
 def _distinct(corpus: Corpus, word: NDArray[np.bool_]) -> NDArray[np.int64]:
     pairs = np.unique(corpus.doc[word].astype(np.int64) << 32 | corpus.tokens[word])
     return np.bincount(pairs >> 32, minlength=corpus.n)
+
+
+def _repeated_fours(corpus: Corpus) -> NDArray[np.int64]:
+    """Count the runs of four tokens of each text that it has had before."""
+    ids, doc = corpus.tokens.astype(np.int64), corpus.doc
+    # Numbered pairwise, so that the numbers stay small: pairs, then pairs of pairs.
+    for step in (1, 2):
+        if len(ids) <= step:
+            return np.zeros(corpus.n, np.int64)
+        pairs = ids[:-step] * (ids.max() + 1) + ids[step:]
+        _, ids = np.unique(pairs, return_inverse=True)
+    whole = doc[: len(ids)] == doc[3:]
+    runs = np.stack([doc[: len(ids)][whole].astype(np.int64), ids[whole]])
+    order = np.lexsort(runs)
+    again = np.all(runs[:, order[1:]] == runs[:, order[:-1]], axis=0)
+    return np.bincount(runs[0, order[1:]][again], minlength=corpus.n)
 
 
 def _compressibility(text: str) -> float:
