@@ -89,7 +89,7 @@ def test_nothing_is_asked_twice(tmp_path: Path) -> None:
         again = remote(server, tmp_path)
         # A cache hit depends on neither the order nor the size of the batch.
         assert again.generate(CHATS[::-1], Sampling(n=2)) == first[::-1]
-        assert again.generate(CHATS[:1], Sampling(n=1)) == [first[0][:1]]
+        assert again.generate(CHATS[:1], Sampling(n=1, top_p=1)) == [first[0][:1]]
         assert len(server.completions) == 6
         assert (again.usage.calls, again.usage.cache_hits) == (0, 13)
         # More draws pay only for the new ones.
@@ -456,6 +456,18 @@ def test_a_server_that_loads_no_adapters_is_said_so(tmp_path: Path) -> None:
             model.with_adapter(folder)
         with pytest.raises(ModelError, match="is no LoRA adapter"):
             model.with_adapter(tmp_path)
+    with pytest.raises(EndpointError, match=r"cannot reach .* see whether the server is running"):
+        model.with_adapter(folder)
+
+
+def test_an_adapter_that_the_server_does_not_see_is_said_so(tmp_path: Path) -> None:
+    def nowhere(path: str) -> LanguageModel:
+        raise FileNotFoundError(path)
+
+    with FakeVllm({"sim": SimulatedModel()}, nowhere) as server:
+        model = remote(server, tmp_path / "store", revision="r")
+        with pytest.raises(EndpointError, match=r"No adapter found for .*where it sees"):
+            model.with_adapter(adapter(tmp_path / "one"))
 
 
 # --- the bundled model ---------------------------------------------------------------------------

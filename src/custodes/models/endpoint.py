@@ -170,14 +170,7 @@ class EndpointModel:
         """
         digest = _adapter_digest(self.version, folder)
         name = f"custodes-{digest}"
-        try:
-            run_async(self._load_adapter(name, folder.resolve()))
-        except EndpointError as error:
-            raise EndpointError(
-                error.cause,
-                "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, where "
-                f"it sees {folder.resolve()}",
-            ) from None
+        run_async(self._load_adapter(name, folder.resolve()))
         return EndpointModel(
             name,
             self.url,
@@ -295,8 +288,8 @@ class EndpointModel:
             "version": self.version,
             "messages": key,
             "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
+            "temperature": float(sampling.temperature),
+            "top_p": float(sampling.top_p),
             "stop": list(sampling.stop),
             "seed": _seed(sampling),
             "draw": number,
@@ -345,10 +338,18 @@ class EndpointModel:
             return
         body = {"lora_name": name, "lora_path": str(folder)}
         async with self._remote.connect() as client:
-            await self._remote.persist(
-                "load_lora_adapter",
-                lambda: client.post("/load_lora_adapter", cast_to=object, body=body),
-            )
+
+            async def ask() -> object:
+                return await client.post("/load_lora_adapter", cast_to=object, body=body)
+
+            try:
+                await self._remote.persist("load_lora_adapter", ask)
+            except EndpointError as error:
+                raise EndpointError(
+                    error.cause,
+                    "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, "
+                    f"where it sees {folder}",
+                ) from None
 
 
 def _canonical(chat: Chat) -> str:
