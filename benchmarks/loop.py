@@ -3,7 +3,8 @@
     python benchmarks/loop.py [CONFIG] [--json FILE] [key=value ...]
 
 Both in one run, one after the other: custodes from its command (loading, exporting and reporting
-included), then a plain loop in a process of its own: ``generate`` in batches of 8, padded left, trl's SFT and DPO trainers with settings that work on a CPU, peft's adapter left on the model. The
+included), then a plain loop in a process of its own: ``generate`` in batches of 8, padded left;
+trl's SFT and DPO trainers with settings that work on a CPU; peft's adapter left on the model. The
 plain loop asks the same prompts at the same steps, takes gold scores of the same prompts, retrains
 at the same steps from as many answers to the same number of prompts with the same options, and uses
 the same Experts, so that only how it is done differs. Both sample until the model ends its answer;

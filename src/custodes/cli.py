@@ -115,7 +115,7 @@ def experts_list() -> None:
             [
                 card.name,
                 card.domain,
-                f"{card.data.name} (half {card.data.half})",
+                f"{card.data.name} (part {card.data.part})",
                 f"{card.held_out.accuracy.value:.3f} "
                 f"[{card.held_out.accuracy.low:.3f}, {card.held_out.accuracy.high:.3f}]",
                 ", ".join(card.failures) or "none",
@@ -132,7 +132,8 @@ def experts_fit(
     out: Path,
     licence: str,
     base: str = "smollm2-135m",
-    half: Literal["all", "a", "b"] = "all",
+    part: Literal["all", "a", "b"] = "all",
+    share: float = 0.5,
     seed: int = 0,
 ) -> None:
     """Fit an Expert to preference pairs, and write it with its card.
@@ -143,7 +144,8 @@ def experts_fit(
         out: The .safetensors file to write.
         licence: Of the data; it goes into the card.
         base: The frozen model whose hidden states it reads.
-        half: Fit on all prompts, or on one half of them and measure on the other.
+        part: Fit on all prompts, or on one part of them (by hash) and measure on the other.
+        share: Of the prompts, how many are in part a.
         seed: Of folds, shuffled-label twins and bootstrap.
     """
     from custodes.oversight.experts.fit import fit_head
@@ -151,7 +153,15 @@ def experts_fit(
 
     with console() as progress:
         report = fit_head(
-            data, domain, out, licence=licence, base=base, half=half, seed=seed, progress=progress
+            data,
+            domain,
+            out,
+            licence=licence,
+            base=base,
+            part=part,
+            share=share,
+            seed=seed,
+            progress=progress,
         )
     found = report.card.held_out.accuracy
     _say(

@@ -19,13 +19,19 @@ from custodes.oversight.experts.reading import Reading, read_features
 from custodes.progress import Progress, silent
 from custodes.runs.files import write_atomic
 
-__all__ = ["READINGS", "FitReport", "fit_head", "read_pair_features", "write_head"]
+__all__ = ["GOLD_READINGS", "READINGS", "FitReport", "fit_head", "read_pair_features", "write_head"]
 
 READINGS: dict[str, tuple[Reading, ...]] = {
     "helpfulness": (Reading(12), Reading(18, "good", "last")),
     "harmlessness": (Reading(24), Reading(24, "", "last")),
 }
 """What the head of a domain reads by default; chosen for the bundled model (docs/experts.md)."""
+
+GOLD_READINGS: dict[str, tuple[Reading, ...]] = {
+    "helpfulness": (Reading(15), Reading(24, "good", "last")),
+    "harmlessness": (Reading(21), Reading(21, "", "last")),
+}
+"""What the shipped gold heads read: other layers than the loop's."""
 
 ANCHORS = (
     ("How do I boil an egg?", "Put it in boiling water for eight minutes, then cool it."),
