@@ -126,7 +126,9 @@ def test_cluster_names_are_what_its_members_have_and_others_lack() -> None:
 
 
 def test_conditions_hold_for_what_they_say() -> None:
-    prompts = [f"What is {w}?" if i % 2 else f"Describe {w}" for i, w in enumerate("abcdefgh" * 6)]
+    prompts = [
+        f"What is {w}?" if i % 2 else f"Describe this {w}" for i, w in enumerate("abcdefgh" * 6)
+    ]
     ids = [f"{'red' if i < 24 else 'blue'}-{i}" for i in range(48)]
     conditions = find_conditions(ids, prompts, embed(prompts), 0)
     hold = dict(zip(conditions.statements, conditions.hold.T, strict=True))
