@@ -9,7 +9,7 @@ import pytest
 
 from custodes.errors import DataError
 from custodes.models.base import user_chat
-from custodes.training.examples import batched_order, encode_examples
+from custodes.training.examples import SLACK, batched_order, encode_examples
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,11 @@ def test_a_complete_answer_ends_with_the_end_of_turn_and_nothing_else(tokenizer:
 def test_an_answer_that_was_cut_off_does_not_learn_to_end_there(tokenizer: Any) -> None:
     (whole,) = encode(tokenizer, "Mix flour and water.")
     length = len(whole.answers[0]) - 1
-    (cut,) = encode(tokenizer, "Mix flour and water.", max_answer=length)
-    assert cut.answers[0] == whole.answers[0][:-1]
+    for limit in (length, length + SLACK):
+        (cut,) = encode(tokenizer, "Mix flour and water.", max_answer=limit)
+        assert cut.answers[0] == whole.answers[0][:-1]
+    (ended,) = encode(tokenizer, "Mix flour and water.", max_answer=length + SLACK + 1)
+    assert ended == whole
     (shorter,) = encode(tokenizer, "Mix flour and water.", max_answer=3)
     assert shorter.answers[0] == whole.answers[0][:3]
     (long,) = encode(tokenizer, "Mix flour and water.", max_length=len(whole.prompt) + 2)
@@ -60,8 +63,8 @@ def test_no_text_becomes_a_control_token(tokenizer: Any) -> None:
 
 def test_what_cannot_be_trained_on_is_left_out(tokenizer: Any) -> None:
     chats = [CHAT, user_chat("bread " * 100), CHAT]
-    answers = [("Yes.", "No."), ("Yes.", "No."), ("Mix it well now", "Mix it well then")]
-    kept = encode_examples(tokenizer, chats, answers, max_answer=4, max_length=150)
+    answers = [("Yes.", "No."), ("Yes.", "No."), ("Mix it well, now", "Mix it well, then")]
+    kept = encode_examples(tokenizer, chats, answers, max_answer=6, max_length=150)
     assert [example.index for example in kept] == [0]
     with pytest.raises(DataError, match="none of 1 examples"):
         encode(tokenizer, "Yes.", "Yes.")

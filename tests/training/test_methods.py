@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -189,11 +191,19 @@ def test_the_model_is_whole_after_training_and_nothing_is_said(
 ) -> None:
     model = lora()
     capfd.readouterr()
+    torch.manual_seed(5)
+    np.random.seed(5)
+    random.seed(5)
     told: list[tuple[str, int, int]] = []
     sft(model, rows, SFT, **HOW, progress=lambda *now: told.append(now))
     dpo(model, pairs, DPO, **HOW, progress=lambda *now: told.append(now))
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
+    drawn = float(torch.rand(1)), float(np.random.rand()), random.random()
+    torch.manual_seed(5)
+    np.random.seed(5)
+    random.seed(5)
+    assert drawn == (float(torch.rand(1)), float(np.random.rand()), random.random())
     assert list(model.model.peft_config) == ["default"]
     base = model.model.get_base_model()
     assert "forward" not in base.__dict__

@@ -79,8 +79,6 @@ def dpo(
         DataError: No pair fits into ``max_length`` and differs within it.
         CustodesError: The loss stopped being a number.
     """
-    from datasets import Dataset
-
     began = time.perf_counter()
     examples = encode_examples(
         model.tokenizer,
@@ -93,6 +91,8 @@ def dpo(
     columns = [_columns(examples[i]) for i in order]
     before = model.factors()
     with silenced() as folder:
+        from datasets import Dataset
+
         trainer = _trainer(model, Dataset.from_list(columns), options, folder, seed)
         with prepared(trainer, model, pairs=True) as own:
             sharing = [_sharing_check(model, trainer)] if own else []

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["Encoded", "batched_order", "encode_examples", "fingerprint"]
 
 
+SLACK = 2
+"""Text that was cut off after n tokens can encode to fewer: of 803 answers of the bundled model that
+were cut at 64 tokens, 60 encode to 63 and 12 to 62."""
+
+
 @dataclass(frozen=True)
 class Encoded:
     """One conversation and its answers, as token ids.
@@ -50,14 +55,15 @@ def encode_examples(
 ) -> list[Encoded]:
     """Encode conversations and answers as the Worker sees and writes them.
 
-    An answer that is complete ends with the end-of-turn token. One of ``max_answer`` tokens or more
-    is cut there and does not: it was cut off when it was sampled, and is no example of how to end.
+    An answer that is complete ends with the end-of-turn token. One that is as long as the Worker
+    may answer (within `SLACK`) does not: it was cut off when it was sampled, and is no example of
+    how to end.
 
     Args:
         tokenizer: With a chat template.
         prompts: n conversations whose last message is the user's.
         answers: n tuples of answers, all of one size.
-        max_answer: Longest answer, in tokens (>= 1).
+        max_answer: Longest answer, in tokens (>= 1); what goes beyond is cut.
         max_length: Longest prompt and answer, in tokens. What of an answer goes beyond is cut.
 
     Returns:
@@ -74,8 +80,9 @@ def encode_examples(
     for index, (prompt, texts) in enumerate(zip(encoded, answers, strict=True)):
         room = min(max_answer, max_length - len(prompt))
         whole = [next(flat) for _ in texts]
-        # The end of an answer that is as long as it may be is cut off with the rest.
-        cut = tuple((ids + end)[: max(room, 0)] for ids in whole)
+        cut = tuple(
+            (ids + end if len(ids) < max_answer - SLACK else ids)[: max(room, 0)] for ids in whole
+        )
         distinct = len(cut) == 1 or cut[0] != cut[1]
         if room >= 1 and distinct:
             examples.append(Encoded(index, prompt, cut))

@@ -61,9 +61,6 @@ def sft(
         DataError: No row fits into ``max_length``.
         CustodesError: The loss stopped being a number.
     """
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
     began = time.perf_counter()
     examples = encode_examples(
         model.tokenizer,
@@ -76,6 +73,9 @@ def sft(
     columns = [_columns(examples[i]) for i in order]
     before = model.factors()
     with silenced() as folder:
+        from datasets import Dataset
+        from trl import SFTConfig, SFTTrainer
+
         trainer = SFTTrainer(
             model.model,
             args=SFTConfig(
