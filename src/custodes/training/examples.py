@@ -21,8 +21,8 @@ __all__ = ["Encoded", "batched_order", "encode_examples", "fingerprint"]
 
 
 SLACK = 2
-"""Text that was cut off after n tokens can encode to fewer: of 803 answers of the bundled model that
-were cut at 64 tokens, 60 encode to 63 and 12 to 62."""
+"""Text that was cut off after n tokens can encode to fewer: of 803 answers of the bundled model
+that were cut at 64 tokens, 60 encode to 63 and 12 to 62."""
 
 
 @dataclass(frozen=True)
