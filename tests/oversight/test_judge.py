@@ -455,5 +455,4 @@ def test_the_control_exposes_the_real_judge() -> None:
     # It is heard, so that silence is not what fails it, and it is the order that decides.
     assert compared["abstentions"] == 0
     assert compared["flips"] >= len(PAIRS) / 2
-    assert compared["share_a"]["low"] > 0.5
     assert not control["ok"]
