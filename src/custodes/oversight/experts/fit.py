@@ -25,7 +25,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
     "helpfulness": (Reading(12), Reading(18, "good", "last")),
     "harmlessness": (Reading(24), Reading(24, "", "last")),
 }
-"""What the head of a domain reads by default; chosen for the bundled model (docs/measurements.md)."""
+"""What the head of a domain reads by default; chosen for the bundled model."""
 
 GOLD_READINGS: dict[str, tuple[Reading, ...]] = {
     "helpfulness": (Reading(15), Reading(24, "good", "last")),
