@@ -40,10 +40,9 @@ def _bags(case: Case, longest: int) -> Bags:
 
 
 def _claim(what: str, ids: Sequence[str], a: Sequence[bool], b: Sequence[bool]) -> Claim:
-    more_in_b = sum(b) >= sum(a)
-    evidence = frozenset(i for i, x in zip(ids, b if more_in_b else a, strict=True) if x)
+    sides = [frozenset(i for i, x in zip(ids, side, strict=True) if x) for side in (a, b)]
     moved = {i: float(y) - float(x) for i, x, y in zip(ids, a, b, strict=True) if x != y}
-    return Claim(what, evidence, moved)
+    return Claim(what, sides[sum(b) >= sum(a)], sides[0] | sides[1], moved)
 
 
 def mcnemar(case: Case, fdr: float) -> list[Claim]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,13 @@ from custodes.diff.embedding import embed
 from custodes.diff.responses import Responses
 from custodes.models.base import Array
 
-__all__ = ["Case", "Claim", "Pool", "Score", "plant", "score"]
+__all__ = ["DISTRACTORS", "Case", "Claim", "Pool", "Score", "mix", "plant", "score"]
 
 MATCH = 0.5
 CONDITION_SHARE = 0.2
+# What may be different about all of B beside what is planted in some of it.
+DISTRACTORS = ("temperature", "length")
+CUT = 30  # Words of a response that the distractor "length" leaves.
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,18 @@ class Pool:
         prompts: Prompts.
         samples: At least two independent responses to each prompt, by sample.
         points: Embeddings of the prompts, shape (prompts, d).
+        others: Responses under other settings ("hot", "system-terse"), by name and prompt id;
+            not every prompt need have one.
     """
 
     ids: tuple[str, ...]
     prompts: tuple[str, ...]
     samples: tuple[tuple[str, ...], ...]
     points: Array
+    others: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @staticmethod
-    def of(sets: Sequence[Responses]) -> Pool:
+    def of(sets: Sequence[Responses], others: Mapping[str, Responses] | None = None) -> Pool:
         """Make a pool of several sets over the same prompts (the first response of each)."""
         first = sets[0]
         by_id = [dict(zip(s.ids, s.texts, strict=True)) for s in sets]
@@ -44,7 +50,16 @@ class Pool:
         prompt = dict(zip(first.ids, first.prompts, strict=True))
         prompts = tuple(prompt[i] for i in ids)
         samples = tuple(tuple(texts[i][0] for i in ids) for texts in by_id)
-        return Pool(tuple(ids), prompts, samples, embed(prompts))
+        rest = {
+            name: {i: t[0] for i, t in zip(one.ids, one.texts, strict=True) if i in prompt}
+            for name, one in (others or {}).items()
+        }
+        return Pool(tuple(ids), prompts, samples, embed(prompts), rest)
+
+    def having(self, other: str) -> NDArray[np.intp]:
+        """Return the prompts that were also answered under another setting; "" for all."""
+        known = self.others[other] if other else self.ids
+        return np.array([k for k, i in enumerate(self.ids) if i in known], np.intp)
 
 
 @dataclass(frozen=True)
@@ -54,12 +69,14 @@ class Claim:
     Attributes:
         what: In words.
         evidence: Prompt ids of the side that shows it more.
+        either: Prompt ids of both sides.
         moved: Prompts that show it in B and not in A, less those the other way round, as a
             mapping from id to +1 or -1 (or a fraction).
     """
 
     what: str
     evidence: frozenset[str]
+    either: frozenset[str]
     moved: Mapping[str, float]
 
 
@@ -71,11 +88,14 @@ class Case:
         a: A's responses.
         b: B's responses, edited.
         planted: Prompt ids of each edit.
+        differs: Prompts on which B is not a draw of the same model: what is found elsewhere
+            is false.
     """
 
     a: Responses
     b: Responses
     planted: dict[str, frozenset[str]]
+    differs: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -83,7 +103,8 @@ class Score:
     """What became of one case.
 
     Attributes:
-        recovered: Whether each edit was.
+        recovered: Whether each edit was: some claim's evidence matches its prompts.
+        by_either: The same with the evidence of both sides together, another way to read it.
         claims: How many claims there were.
         unmatched: Claims that match no edit's prompts with precision and recall of a half.
         false: Claims less than half of whose net change lies in planted prompts: an edit's
@@ -91,6 +112,7 @@ class Score:
     """
 
     recovered: dict[str, bool]
+    by_either: dict[str, bool]
     claims: int
     unmatched: int
     false: int
@@ -104,40 +126,80 @@ def plant(
     *,
     conditional: bool,
     rng: np.random.Generator,
+    distractor: str = "",
 ) -> Case:
     """Draw ``n`` prompts, two different samples of each, and edit a part of B's.
 
     Args:
         pool: Where responses come from.
-        edits: What to plant, independently of each other.
+        edits: What to plant, each on prompts of its own.
         n: Prompts.
         rate: Share of the prompts that each edit changes, in [0, 1]; of the condition's
             prompts, where ``conditional``.
         conditional: Whether each edit is only planted in a fifth of the prompts that have
             something in common (topic, a word, length).
         rng: Source of everything random.
+        distractor: Of ``DISTRACTORS``: in what else all of B differs, if anything.
     """
-    chosen = rng.choice(len(pool.ids), n, replace=False)
-    order = rng.permuted(np.tile(np.arange(len(pool.samples)), (n, 1)), axis=1)[:, :2]
-    a = [pool.samples[s][i] for i, s in zip(chosen, order[:, 0], strict=True)]
-    b = [pool.samples[s][i] for i, s in zip(chosen, order[:, 1], strict=True)]
+    hot = "hot" if distractor == "temperature" else ""
+    chosen, a, b = _two_samples(pool, pool.having(hot), n, rng)
+    if hot:
+        b = [pool.others[hot][pool.ids[i]] for i in chosen]
+    elif distractor == "length":
+        b = [" ".join(text.split(" ")[:CUT]) for text in b]
     prompts = [pool.prompts[i] for i in chosen]
-    planted = {}
+    planted: dict[str, frozenset[str]] = {}
+    used: set[int] = set()
     for name, edit in edits.items():
         where = _condition(pool.points[chosen], prompts, rng) if conditional else np.arange(n)
-        # An edit is only planted where it changes something.
-        changed: set[str] = set()
+        # An edit is only planted where it changes something, and no other edit has been.
+        changed: list[int] = []
         for i in rng.permutation(where):
             if len(changed) == round(rate * len(where)):
                 break
-            edited = edit(b[i], prompts[i], rng)
+            edited = edit(b[i], prompts[i], rng) if i not in used else b[i]
             if edited != b[i]:
                 b[i] = edited
-                changed.add(pool.ids[chosen[i]])
-        planted[name] = frozenset(changed)
+                changed.append(int(i))
+        used.update(changed)
+        planted[name] = frozenset(pool.ids[chosen[i]] for i in changed)
+    return _case(pool, chosen, a, b, planted, everywhere=bool(distractor))
+
+
+def mix(pool: Pool, other: str, n: int, rate: float, rng: np.random.Generator) -> Case:
+    """Draw a case in which B answers an exact share of the prompts under another setting."""
+    chosen, a, b = _two_samples(pool, pool.having(other), n, rng)
+    swapped = rng.permutation(n)[: round(rate * n)]
+    for i in swapped:
+        b[i] = pool.others[other][pool.ids[chosen[i]]]
+    planted = {other: frozenset(pool.ids[chosen[i]] for i in swapped)}
+    return _case(pool, chosen, a, b, planted)
+
+
+def _two_samples(
+    pool: Pool, among: NDArray[np.intp], n: int, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], list[str], list[str]]:
+    chosen = rng.choice(among, n, replace=False)
+    order = rng.permuted(np.tile(np.arange(len(pool.samples)), (n, 1)), axis=1)[:, :2]
+    a, b = ([pool.samples[s][i] for i, s in zip(chosen, side, strict=True)] for side in order.T)
+    return chosen, a, b
+
+
+def _case(
+    pool: Pool,
+    chosen: NDArray[np.intp],
+    a: Sequence[str],
+    b: Sequence[str],
+    planted: dict[str, frozenset[str]],
+    *,
+    everywhere: bool = False,
+) -> Case:
     ids = tuple(pool.ids[i] for i in chosen)
-    side_a = Responses("A", ids, tuple(prompts), tuple((t,) for t in a))
-    return Case(side_a, replace(side_a, name="B", texts=tuple((t,) for t in b)), planted)
+    prompts = tuple(pool.prompts[i] for i in chosen)
+    side_a = Responses("A", ids, prompts, tuple((t,) for t in a))
+    side_b = replace(side_a, name="B", texts=tuple((t,) for t in b))
+    differs = frozenset(ids) if everywhere else frozenset().union(*planted.values())
+    return Case(side_a, side_b, planted, differs)
 
 
 def _condition(points: Array, prompts: Sequence[str], rng: np.random.Generator) -> NDArray[np.intp]:
@@ -159,20 +221,17 @@ def _condition(points: Array, prompts: Sequence[str], rng: np.random.Generator) 
 
 def score(case: Case, claims: Sequence[Claim]) -> Score:
     """Hold claims against what was planted."""
-    matches = [
-        {name for name, ids in case.planted.items() if _matches(claim.evidence, ids)}
-        for claim in claims
-    ]
-    touched = frozenset().union(*case.planted.values())
     false = 0
     for claim in claims:
         net = sum(claim.moved.values())
-        inside = sum(v for i, v in claim.moved.items() if i in touched)
+        inside = sum(v for i, v in claim.moved.items() if i in case.differs)
         false += not (net != 0 and inside / net >= MATCH)
+    planted = case.planted.items()
     return Score(
-        {name: any(name in m for m in matches) for name in case.planted},
+        {name: any(_matches(c.evidence, ids) for c in claims) for name, ids in planted},
+        {name: any(_matches(c.either, ids) for c in claims) for name, ids in planted},
         len(claims),
-        sum(not m for m in matches),
+        sum(not any(_matches(c.evidence, ids) for _, ids in planted) for c in claims),
         false,
     )
 
