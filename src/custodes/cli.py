@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,6 +49,24 @@ def oversee(
         summary = run(settings, folder, progress=progress)
     report = write_report(folder)
     print_summary(summary, report)
+
+
+def diff(arguments: Sequence[str]) -> None:
+    """Say what differs between two models, or two files of responses."""
+    from custodes.diff.config import DiffConfig
+    from custodes.diff.run import run_diff
+    from custodes.options import read_options
+    from custodes.progress import console
+    from custodes.report.diff import write_diff_report
+    from custodes.report.diff_terminal import print_diff
+
+    about = f"{diff.__doc__} The same command on the same folder goes on where it stopped."
+    config, out = read_options(
+        DiffConfig, arguments, prog="custodes diff", about=about, positional=("a", "b")
+    )
+    with console() as progress:
+        done = run_diff(config, out, progress=progress)
+    print_diff(done.diff, done.labelled, write_diff_report(out))
 
 
 def models_list() -> None:
@@ -211,7 +229,14 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
 }
 
 
+# Verbs that parse for themselves: their options are the fields of a config.
+APART: dict[str, Callable[[Sequence[str]], None]] = {"diff": diff}
+
+
 def _parse(arguments: Sequence[str]) -> None:
+    if arguments and arguments[0] in APART:
+        APART[arguments[0]](arguments[1:])
+        return
     if arguments and arguments[0] in GROUPS:
         name = arguments[0]
         app = tyro.extras.SubcommandApp()
@@ -222,6 +247,8 @@ def _parse(arguments: Sequence[str]) -> None:
         return
     app = tyro.extras.SubcommandApp()
     app.command(oversee)
+    for name, apart in APART.items():
+        app.command(name=name)(_listed(apart.__doc__ or ""))
     for name, (about, verbs) in GROUPS.items():
         app.command(name=name)(_listed(about, verbs))
     app.cli(
@@ -231,12 +258,12 @@ def _parse(arguments: Sequence[str]) -> None:
     )
 
 
-def _listed(about: str, verbs: dict[str, Callable[..., None]]) -> Callable[[], None]:
-    """Stand for a group in the list of verbs; the group itself is parsed apart."""
+def _listed(about: str, verbs: Collection[str] = ()) -> Callable[[], None]:
+    """Stand for what is parsed apart in the list of verbs."""
 
     def group() -> None: ...
 
-    group.__doc__ = f"{about} ({', '.join(verbs)})"
+    group.__doc__ = about + (f" ({', '.join(verbs)})" if verbs else "")
     return group
 
 

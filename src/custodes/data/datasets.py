@@ -75,7 +75,7 @@ class Demonstration:
     response: str
 
 
-def read_prompts(source: str | Path, *, domain: str, split: str = "loop") -> list[Query]:
+def read_prompts(source: str | Path, *, domain: str, split: str | None = "loop") -> list[Query]:
     """Read what a User may ask.
 
     Args:
@@ -84,7 +84,7 @@ def read_prompts(source: str | Path, *, domain: str, split: str = "loop") -> lis
             (``owner/name[:split]``).
         domain: The domain of all its queries.
         split: Where rows have a ``split``, only those of this one are read; a file without it
-            has no held-out part and gives all its rows whatever the split.
+            has no held-out part and gives all its rows whatever the split. None reads all rows.
 
     Returns:
         Queries in the file's order. Their ids are the file's (numbers get the file's name in
@@ -98,7 +98,7 @@ def read_prompts(source: str | Path, *, domain: str, split: str = "loop") -> lis
     def query(row: Row) -> Query | None:
         at = str(row.values.get("split", split))
         splits.add(at)
-        if at != split:
+        if split is not None and at != split:
             return None
         chat = _prompt(row)
         topic = str(row.values.get("topic", row.values.get("category", "")))
@@ -107,7 +107,8 @@ def read_prompts(source: str | Path, *, domain: str, split: str = "loop") -> lis
     table = open_table(source)
     queries = _read(table, query)
     if not queries:
-        raise DataError(f"{source} has no row of split {split!r}", near_misses(split, splits))
+        missed = near_misses(str(split), splits)
+        raise DataError(f"{source} has no row of split {split!r}", missed)
     return queries
 
 

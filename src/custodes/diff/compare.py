@@ -16,11 +16,13 @@ from custodes.diff.responses import Aligned, Responses, align, read_responses
 from custodes.diff.selection import select
 from custodes.diff.significance import Null, null_distribution
 from custodes.errors import ConfigError
+from custodes.progress import Progress, silent
 
 __all__ = ["Control", "Detectable", "Diff", "compare"]
 
 DRAWS = 1999
 BASES = (0.0, 0.05, 0.2)
+LOOKING, TESTING = "looking at the responses", "comparing, and its control"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,12 @@ class Diff:
 
 
 def compare(
-    a: Responses | Path | str, b: Responses | Path | str, *, fdr: float = 0.1, seed: int = 0
+    a: Responses | Path | str,
+    b: Responses | Path | str,
+    *,
+    fdr: float = 0.1,
+    seed: int = 0,
+    progress: Progress = silent,
 ) -> Diff:
     """Compare two sets of responses.
 
@@ -91,6 +98,7 @@ def compare(
         fdr: Tolerated share of false ones among the findings, in (0, 0.5].
         seed: Of clusters, relabellings and the control. The same input and seed give the same
             diff.
+        progress: Told what is going on.
 
     Raises:
         ConfigError: ``fdr`` is out of range.
@@ -99,11 +107,15 @@ def compare(
     if not 0 < fdr <= 0.5:
         raise ConfigError(f"fdr is {fdr}", "give a number above 0 and at most 0.5")
     aligned = align(_read(a), _read(b))
+    progress(LOOKING, 0, 1)
     hypotheses = build(aligned, seed)
     design = hypotheses.design
+    progress(LOOKING, 1, 1)
+    progress(TESTING, 0, 4)
     rng = np.random.default_rng(seed)
     draws = design.draw(DRAWS, rng)
     null = null_distribution(design, hypotheses.family, len(FAMILIES), draws)
+    progress(TESTING, 1, 4)
     swapped = _half_swapped(hypotheses, rng)
     distances = mmd(
         hypotheses.embedded,
@@ -112,14 +124,17 @@ def compare(
         np.concatenate([design.observed, swapped, draws], axis=1),
         seed,
     )
+    progress(TESTING, 2, 4)
     gates = [
         _gate(hypotheses, null, labels, float(distances[k]), distances[2:])
         for k, labels in enumerate((design.observed, swapped))
     ]
+    progress(TESTING, 3, 4)
     found, in_control = (
         describe(hypotheses, aligned, select(hypotheses, null, labels, fdr), labels)
         for labels in (design.observed, swapped)
     )
+    progress(TESTING, 4, 4)
     return Diff(
         aligned,
         fdr,

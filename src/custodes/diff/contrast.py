@@ -68,6 +68,7 @@ def contrast(
     b: TorchModel,
     chats: Sequence[Chat],
     *,
+    chats_a: Sequence[Chat] | None = None,
     strength: float = 1.0,
     cut: float = 0.1,
     max_tokens: int = 64,
@@ -80,6 +81,7 @@ def contrast(
         a: The model to differ from.
         b: The model to write as; it has the same tokenizer.
         chats: What to answer, in one batch.
+        chats_a: What A is given in their place (another system prompt), the same by default.
         strength: α, at least 0; 0 is B's own text.
         cut: Only tokens at least this fraction as probable as B's favourite, in (0, 1]; at 1
             B's favourite is the only choice.
@@ -106,7 +108,8 @@ def contrast(
     gaps: list[list[float]] = [[] for _ in chats]
     going = np.ones(len(chats), bool)
     with _together(a, b) as step, torch.no_grad():
-        log_a, log_b = step(encode_chats(b.tokenizer, chats))
+        given_a, given_b = (encode_chats(b.tokenizer, c) for c in (chats_a or chats, chats))
+        log_a, log_b = step(given_a, given_b)
         for _ in range(max_tokens):
             # 1. The plausibility cut: V_head = {x : p_B(x) >= cut * max p_B} (their eq. 2).
             plausible = log_b >= log_b.max(dim=-1, keepdim=True).values + np.log(cut)
@@ -128,7 +131,7 @@ def contrast(
                 gaps[i].append(float(gap[i]))
             if not going.any():
                 break
-            log_a, log_b = step(chosen)
+            log_a, log_b = step(chosen, chosen)
     return [
         Contrast(
             decode(b.tokenizer, [row])[0],
@@ -141,14 +144,30 @@ def contrast(
 
 
 def divergent_tokens(
-    a: TorchModel, b: TorchModel, chats: Sequence[Chat], answers: Sequence[str], most: int = 20
+    a: TorchModel,
+    b: TorchModel,
+    chats: Sequence[Chat],
+    answers: Sequence[str],
+    most: int = 20,
+    *,
+    chats_a: Sequence[Chat] | None = None,
 ) -> list[Divergence]:
     """Find the tokens of given answers on which two models disagree most, in their context.
+
+    Args:
+        a: One model.
+        b: The other.
+        chats: What was answered.
+        answers: One for each chat.
+        most: Tokens to return.
+        chats_a: What A is given in place of the chats, the same by default.
 
     Returns:
         At most ``most`` tokens by falling |log p_B − log p_A|.
     """
-    scored = list(zip(a.logprobs(chats, answers), b.logprobs(chats, answers), strict=True))
+    scored = list(
+        zip(a.logprobs(chats_a or chats, answers), b.logprobs(chats, answers), strict=True)
+    )
     rows = [
         Divergence(i, "".join(one.tokens[:k]), one.tokens[k], float(two.logprobs[k] - value))
         for i, (one, two) in enumerate(scored)
@@ -165,28 +184,38 @@ def _ends(model: TorchModel) -> set[int]:
 
 @contextmanager
 def _together(a: TorchModel, b: TorchModel) -> Iterator[Any]:
-    """Give a function that feeds both models the same tokens and returns both distributions."""
-    if a.model.config.vocab_size != b.model.config.vocab_size:
+    """Give a function that feeds A and B each its tokens and returns both distributions."""
+    import torch
+
+    if (
+        a.model.config.vocab_size != b.model.config.vocab_size
+        or a.tokenizer.get_vocab() != b.tokenizer.get_vocab()
+    ):
         raise ModelError(
             f"{a.name} and {b.name} have different vocabularies",
             "contrast models that share a tokenizer",
         )
     if a.model is b.model:
         names = [BASE if m.adapter is None else m.version for m in (a, b)]
-        halves = _Stepper(a.model, copies=2)
+        halves = _Stepper(a.model)
+
+        def both(for_a: Any, for_b: Any) -> Any:
+            joined = torch.cat([for_a, for_b]) if torch.is_tensor(for_a) else [*for_a, *for_b]
+            return halves.step(joined).chunk(2)
+
         with _adapters(a.model, names):
-            yield lambda tokens: halves.step(tokens).chunk(2)
+            yield both
         return
     one, two = _Stepper(a.model), _Stepper(b.model)
     with _own_adapter(a), _own_adapter(b):
-        yield lambda tokens: (one.step(tokens), two.step(tokens))
+        yield lambda for_a, for_b: (one.step(for_a), two.step(for_b))
 
 
 class _Stepper:
-    """Feeds a model a batch, token by token, each row ``copies`` times; keeps the cache."""
+    """Feeds a model a batch, token by token; keeps the cache."""
 
-    def __init__(self, model: Any, copies: int = 1) -> None:
-        self._model, self._copies = model, copies
+    def __init__(self, model: Any) -> None:
+        self._model = model
         self._cache: Any = None
         self._mask: torch.Tensor
         self._position: torch.Tensor
@@ -196,11 +225,11 @@ class _Stepper:
         import torch
 
         if self._cache is None:
-            ids, mask = left_padded(list(tokens) * self._copies, self._model.device)
+            ids, mask = left_padded(list(tokens), self._model.device)
             self._mask, position = mask, (mask.cumsum(-1) - 1).clamp(min=0)
         else:
             assert isinstance(tokens, torch.Tensor)
-            ids = tokens.to(self._model.device).repeat(self._copies)[:, None]
+            ids = tokens.to(self._model.device)[:, None]
             self._mask = torch.cat([self._mask, self._mask.new_ones((len(ids), 1))], dim=-1)
             position = self._position + 1
         out = self._model(

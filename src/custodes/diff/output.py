@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from custodes.diff.compare import Diff
 from custodes.diff.examples import example_rows, map_rows
 from custodes.diff.findings import Finding
+from custodes.diff.labeler import Labelled
 from custodes.runs.files import write_json
 from custodes.text import one_line
 
@@ -20,13 +21,33 @@ MOST_SHOWN = 40
 EXAMPLES = 3
 
 
-def diff_json(diff: Diff) -> dict[str, Any]:
-    """Return the content of ``diff.json``; docs/diff.md says what each field means."""
+def diff_json(
+    diff: Diff,
+    labelled: Sequence[Labelled] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the content of ``diff.json``; docs/diff.md says what each field means.
+
+    Args:
+        diff: What was found.
+        labelled: The labeler's hypotheses, those that failed among them.
+        about: ``sides``, settings of A and of B; ``labeler`` and ``judge``, their names.
+    """
     aligned = diff.aligned
+    about = about or {}
+    own = about.get("sides", ({}, {}))
     return {
         "schema": SCHEMA,
-        "a": {"name": aligned.names[0], "responses": int((aligned.side == 0).sum())},
-        "b": {"name": aligned.names[1], "responses": int((aligned.side == 1).sum())},
+        "a": {
+            "name": aligned.names[0],
+            "responses": int((aligned.side == 0).sum()),
+            "settings": own[0],
+        },
+        "b": {
+            "name": aligned.names[1],
+            "responses": int((aligned.side == 1).sum()),
+            "settings": own[1],
+        },
         "prompts": aligned.n,
         "paired": aligned.paired,
         "fdr": diff.fdr,
@@ -44,7 +65,32 @@ def diff_json(diff: Diff) -> dict[str, Any]:
         "findings": [_finding(f) | {"examples": example_rows(diff, f)} for f in diff.findings],
         "detectable": [{"rate_a": d.base, "rise": d.rise} for d in diff.detectable],
         "looked_at": diff.looked_at,
+        "labeler": None if labelled is None else _labeler(labelled, about),
         "notes": list(diff.notes),
+    }
+
+
+def _labeler(labelled: Sequence[Labelled], about: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "model": about.get("labeler"),
+        "judge": about.get("judge"),
+        "baseline": labelled[0].baseline if labelled else None,
+        "hypotheses": [
+            {
+                "id": one.finding.id,
+                "statement": one.finding.behaviour,
+                "passed": one.passed,
+                "rate_a": one.finding.size.rate_a,
+                "rate_b": one.finding.size.rate_b,
+                "effect": one.finding.size.effect,
+                "ci95": [one.finding.size.low, one.finding.size.high],
+                "p": one.finding.p,
+                "q": one.finding.q,
+                "abstained": one.abstained,
+                "right": one.right,
+            }
+            for one in labelled
+        ],
     }
 
 
@@ -68,33 +114,40 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def save(diff: Diff, folder: Path) -> Path:
+def save(
+    diff: Diff,
+    folder: Path,
+    *,
+    labelled: Sequence[Labelled] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Path:
     """Write ``diff.json`` and ``map.json`` into a folder, each whole or not at all.
+
+    See `diff_json` for ``labelled`` and ``about``.
 
     Raises:
         RunError: The folder cannot be written.
     """
     path = folder / "diff.json"
     write_json(folder / "map.json", map_rows(diff))
-    write_json(path, diff_json(diff))
+    write_json(path, diff_json(diff, labelled, about))
     return path
 
 
-def lines(diff: Diff) -> Iterator[str]:
-    """Say a diff in lines of plain text that are safe to print (with markup off)."""
-    a, b = (one_line(name, 60) for name in diff.aligned.names)
+def lines(diff: Diff, labelled: Sequence[Labelled] | None = None) -> Iterator[str]:
+    """Say a diff in lines of plain text that are safe to print (with markup off).
+
+    Findings come first; before them comes only a control that failed.
+    """
+    a, b = (one_line(name, 100) for name in diff.aligned.names)
     how = "shared prompts" if diff.aligned.paired else "prompts, A's and B's being different ones"
     yield f"{a} (A) against {b} (B), {diff.aligned.n} {how}"
     if diff.control.findings:
         yield (
-            f"CONTROL FAILED: A/A run found {len(diff.control.findings)} differences where there "
-            f"are none; expect false findings below"
+            f"CONTROL FAILED: the A/A run found {len(diff.control.findings)} differences where "
+            "there are none; expect false findings below"
         )
         yield from (f"    {one_line(f.statement)}" for f in diff.control.findings)
-    else:
-        yield f"control: A/A run found nothing, as expected (p = {diff.control.p:.2g})"
-    verdict = "there is a difference" if diff.gate.p <= 0.05 else "no difference to be seen"
-    yield f"global test: {verdict} (p = {diff.gate.p:.2g})"
     total = sum(diff.looked_at.values())
     yield f"{len(diff.findings)} findings among {total} behaviours looked at, at FDR {diff.fdr:g}"
     for finding in diff.findings[:MOST_SHOWN]:
@@ -103,7 +156,30 @@ def lines(diff: Diff) -> Iterator[str]:
         yield f"  … and {len(diff.findings) - MOST_SHOWN} more in diff.json"
     if not diff.findings:
         yield from _detectable_lines(diff)
+    if labelled is not None:
+        yield from _labeler_lines(labelled)
+    verdict = "there is a difference" if diff.gate.p <= 0.05 else "no difference to be seen"
+    yield f"global test: {verdict} (p = {diff.gate.p:.2g})"
+    if not diff.control.findings:
+        yield f"control: the A/A run found nothing, as expected (p = {diff.control.p:.2g})"
     yield from (f"note: {one_line(note)}" for note in diff.notes)
+
+
+def _labeler_lines(labelled: Sequence[Labelled]) -> Iterator[str]:
+    passed = sum(one.passed for one in labelled)
+    yield f"labeler: {len(labelled)} hypotheses, {passed} held on prompts it had not seen"
+    if labelled:
+        yield (
+            f"    tells B from A in {100 * labelled[0].baseline:+.0f} points more pairs right than "
+            "wrong: a bag of words, without any language model"
+        )
+    for one in labelled:
+        size = one.finding.size
+        yield (
+            f"    {100 * size.effect:+.0f} points {'held' if one.passed else 'did not hold'} "
+            f"(q = {one.finding.q:.2g}, judge abstained {one.abstained:.0%}): "
+            f"{one_line(one.finding.behaviour, 120)}"
+        )
 
 
 def _finding_lines(finding: Finding) -> Iterator[str]:

@@ -12,9 +12,12 @@ from custodes.diff.embedding import embed
 from custodes.diff.text import tokenize
 from custodes.errors import ConfigError
 from custodes.models.base import Chat, LanguageModel, Sampling, ScoringModel, user_chat
+from custodes.progress import Progress, silent
 from custodes.seeds import derive
 
 __all__ = ["FoundPrompt", "divergences", "search_prompts"]
+
+Systems = tuple[str | None, str | None]
 
 ALIKE = 0.8  # Prompts with a larger cosine are too alike to keep both.
 SHOWN = 5
@@ -48,23 +51,37 @@ class FoundPrompt:
 
 
 def divergences(
-    a: ScoringModel, b: ScoringModel, prompts: Sequence[str], sampling: Sampling
+    a: ScoringModel,
+    b: ScoringModel,
+    prompts: Sequence[str],
+    sampling: Sampling,
+    systems: Systems = (None, None),
 ) -> list[tuple[float, str, str]]:
     """Estimate how far two models part on each prompt, by one answer of each.
 
     KL(B‖A) + KL(A‖B) for each token, each estimated on the answer of the model on its left.
 
+    Args:
+        a: One model.
+        b: The other.
+        prompts: What to ask.
+        sampling: Of the answers. At another temperature than 1 the estimate is of divergence along
+            what the models do say then, not of a KL.
+        systems: System prompts of A and of B.
+
     Returns:
         The divergence, A's answer and B's answer, for each prompt.
     """
-    chats: list[Chat] = [user_chat(prompt) for prompt in prompts]
-    said = [[texts[0] for texts in model.generate(chats, sampling)] for model in (a, b)]
+    for_a: list[Chat] = [user_chat(p, systems[0]) for p in prompts]
+    for_b: list[Chat] = [user_chat(p, systems[1]) for p in prompts]
+    by_a = [texts[0] for texts in a.generate(for_a, sampling)]
+    by_b = [texts[0] for texts in b.generate(for_b, sampling)]
     total = np.zeros(len(prompts))
-    for own, other, answers in ((a, b, said[0]), (b, a, said[1])):
-        pairs = zip(own.logprobs(chats, answers), other.logprobs(chats, answers), strict=True)
+    for sign, answers in ((1, by_a), (-1, by_b)):
+        pairs = zip(a.logprobs(for_a, answers), b.logprobs(for_b, answers), strict=True)
         for i, (p, q) in enumerate(pairs):
-            total[i] += (p.total - q.total) / max(len(p.tokens), 1)
-    return list(zip(total.tolist(), *said, strict=True))
+            total[i] += sign * (p.total - q.total) / max(len(p.tokens), 1)
+    return list(zip(total.tolist(), by_a, by_b, strict=True))
 
 
 def search_prompts(
@@ -77,6 +94,8 @@ def search_prompts(
     keep: int = 10,
     proposer: LanguageModel | None = None,
     sampling: Sampling | None = None,
+    systems: Systems = (None, None),
+    progress: Progress = silent,
 ) -> list[FoundPrompt]:
     """Search prompts on which two models part most.
 
@@ -93,6 +112,8 @@ def search_prompts(
         keep: Prompts to return at most.
         proposer: Writes new prompts; words are recombined where there is none.
         sampling: Of the answers; its seed seeds the whole search.
+        systems: System prompts of A and of B.
+        progress: Told after every round.
 
     Returns:
         The prompts found, by falling divergence.
@@ -107,7 +128,15 @@ def search_prompts(
         )
     sampling = sampling or Sampling(max_tokens=32)
     known = set(prompts)
-    best = _score(a, b, list(dict.fromkeys(prompts)), sampling, number=0, best=[], keep=keep)
+    what = "prompts on which they part"
+    progress(what, 0, rounds + 1)
+
+    def score(new: list[str], number: int, best: list[FoundPrompt]) -> list[FoundPrompt]:
+        scored = zip(new, divergences(a, b, new, sampling, systems), strict=True)
+        return _diverse([*best, *(FoundPrompt(p, *values, number) for p, values in scored)], keep)
+
+    best = score(list(dict.fromkeys(prompts)), 0, [])
+    progress(what, 1, rounds + 1)
     for k in range(1, rounds + 1):
         rng = np.random.default_rng(derive(sampling.seed, "search", k))
         if proposer is None:
@@ -117,22 +146,13 @@ def search_prompts(
         new = [p for p in dict.fromkeys(new) if p not in known]
         known.update(new)
         if new:
-            best = _score(a, b, new, sampling, number=k, best=best, keep=keep)
+            best = score(new, k, best)
+        progress(what, k + 1, rounds + 1)
     return best
 
 
-def _score(
-    a: ScoringModel,
-    b: ScoringModel,
-    new: list[str],
-    sampling: Sampling,
-    *,
-    number: int,
-    best: list[FoundPrompt],
-    keep: int,
-) -> list[FoundPrompt]:
-    scored = zip(new, divergences(a, b, new, sampling), strict=True)
-    found = best + [FoundPrompt(prompt, *values, number) for prompt, values in scored]
+def _diverse(found: list[FoundPrompt], keep: int) -> list[FoundPrompt]:
+    """Keep the best that are not alike."""
     found.sort(key=lambda f: (-f.divergence, f.prompt))
     points = embed([f.prompt for f in found])
     chosen: list[int] = []

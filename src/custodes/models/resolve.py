@@ -30,7 +30,7 @@ from custodes.models.cache import (
 if TYPE_CHECKING:
     from custodes.models.torch import TorchModel
 
-__all__ = ["Engine", "ModelRef", "load", "load_torch", "parse"]
+__all__ = ["Engine", "ModelRef", "load", "load_pair", "load_torch", "load_torch_pair", "parse"]
 
 Engine = Literal["auto", "torch", "openvino", "endpoint", "simulated"]
 Kind = Literal["bundled", "hub", "folder", "adapter", "gguf", "endpoint", "simulated"]
@@ -145,6 +145,40 @@ def load_torch(name: str, *, adapter: Path | None = None) -> TorchModel:
         )
     source, own = _sources(ref)
     return TorchModel(source, name=name, adapter=adapter or own)
+
+
+def load_pair(a: str, b: str, *, engine: Engine = "auto") -> tuple[LanguageModel, LanguageModel]:
+    """Load two models to be compared, so that the engine is not what differs between them.
+
+    A .gguf is served exactly as it is, unless the other model is an adapter: then both are served
+    as checkpoints are (see `load`), and differ by the training alone. Where only one of the two can
+    be served by OpenVINO, torch serves both. An endpoint's engine cannot be chosen.
+
+    Returns:
+        A and B; one and the same object where they have the same name.
+    """
+    refs = [parse(name) for name in (a, b)]
+    trained = any(_on_disk(ref).kind == "adapter" for ref in refs)
+    one = load(a, engine=engine, like_checkpoints=trained)
+    two = one if a == b else load(b, engine=engine, like_checkpoints=trained)
+    if {one.engine, two.engine} == {"torch", "openvino"}:
+        return load_pair(a, b, engine="torch")
+    return one, two
+
+
+def load_torch_pair(a: str, b: str) -> tuple[TorchModel, TorchModel]:
+    """Load two models to be scored token by token; a base that they share is loaded once.
+
+    Raises:
+        ModelError: The weights of one are not here.
+    """
+    one = load_torch(a)
+    (source_a, _), (source_b, own_b) = (_sources(parse(name)) for name in (a, b))
+    if source_a != source_b:
+        return one, load_torch(b)
+    two = one.with_adapter(own_b)
+    two.name = b
+    return one, two
 
 
 def _load_endpoint(name: str, adapter: Path | None) -> LanguageModel:
