@@ -46,7 +46,7 @@ from custodes.oversight.experts.ridge import held_out_margins
 from custodes.progress import Progress, console
 
 BASE = "smollm2-135m"
-SHARE = {"helpfulness": 0.75, "harmlessness": 0.5}
+SHARE = 0.7
 FILES = {"helpfulness": "helpful.jsonl", "harmlessness": "harmless.jsonl"}
 LICENCES = {
     "helpfulness": "Apache-2.0 (PandaLM test set)",
@@ -61,13 +61,19 @@ class Reader:
     """Reads a file of pairs, behind each probe once, and remembers it on disk."""
 
     def __init__(
-        self, model: ScoringModel, domain: str, data: Path, cache: Path | None, progress: Progress
+        self,
+        model: ScoringModel,
+        domain: str,
+        data: Path,
+        cache: Path | None,
+        layers: Sequence[int],
+        progress: Progress,
     ):
         self.model, self.data, self.pairs = model, data, read_pairs(data)
         self.progress, self._cache = progress, cache
         self._key = hashlib.sha256(f"{model.version} {file_sha256(data)}".encode()).hexdigest()[:12]
         wanted = {*READINGS[domain], *GOLD_READINGS[domain]}
-        wanted |= {Reading(layer, "", pool) for layer in LAYERS for pool in POOLS}
+        wanted |= {Reading(layer, "", pool) for layer in layers for pool in POOLS}
         self._read: dict[Reading, Array] = {}
         for probe in sorted({reading.probe for reading in wanted}):
             self._fetch(sorted((r for r in wanted if r.probe == probe), key=str))
@@ -120,9 +126,7 @@ def heads_table(read: Reader, domain: str) -> tuple[dict[str, Any], dict[str, Fi
     }
     rows, fits = {}, {}
     for name, (readings, part) in asked.items():
-        fit = fit_features(
-            read(readings), read.pairs, len(readings), part=part, share=SHARE[domain]
-        )
+        fit = fit_features(read(readings), read.pairs, len(readings), part=part, share=SHARE)
         fits[name] = fit
         held = fit.held_out
         rows[name] = {"ridge": fit.ridge, "failures": fit.failures, **held.model_dump()}
@@ -221,7 +225,7 @@ def ship(fit: Fitted, name: str, read: Reader, folder: Path) -> HeadExpert:
             sha256=file_sha256(read.data),
             licence=LICENCES[domain],
             part="b" if gold else "a",
-            share=SHARE[domain],
+            share=SHARE,
             pairs=fit.pairs,
             prompts=fit.prompts,
             ridge=fit.ridge,
@@ -246,9 +250,10 @@ def main() -> None:
         data = args.preferences / FILES[domain]
         print(f"\n{domain} ({data.name})")
         with console() as progress:
-            read = Reader(model, domain, data, args.cache, progress)
+            layers = () if args.no_layers else LAYERS
+            read = Reader(model, domain, data, args.cache, layers, progress)
             row: dict[str, Any] = {}
-            if not args.no_layers:
+            if layers:
                 print(f" layers{'mean':>14}{'last':>25}{'both':>25}")
                 row["layers"] = layers_table(read)
             print(" heads")
