@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from custodes.config import load_config
+from custodes.config import load_config, validate_config
 from custodes.errors import ConfigError
+from custodes.oversight.config import OverseeConfig
 
 
 @dataclass(frozen=True)
@@ -80,3 +81,15 @@ def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
         load_config(tmp_path / "oversea.yaml", Example)
     with pytest.raises(ConfigError, match="is a folder"):
         load_config(tmp_path, Example)
+
+
+def test_a_mistake_is_where_its_writer_put_it() -> None:
+    raw: dict[str, Any] = {"name": "x", "user": {"kind": "dataset", "path": "a.jsonl"}}
+    with pytest.raises(ConfigError, match=r"unknown key user\.path: "):
+        validate_config(raw, OverseeConfig)
+    raw = {"name": "x", "perturbations": [{"kind": "jailbreak", "at": 1, "until": 2, "share": 3}]}
+    with pytest.raises(ConfigError, match=r"config: perturbations\.0\.share: "):
+        validate_config(raw, OverseeConfig)
+    raw = {"name": "x", "perturbations": [{"kind": "jailbreak"}]}
+    with pytest.raises(ConfigError, match=r"config: perturbations\.0\.at: field required"):
+        validate_config(raw, OverseeConfig)

@@ -58,7 +58,7 @@ def validate_config(raw: Mapping[str, Any], model: type[M], source: str = "confi
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        lines = [_explain(problem, model) for problem in error.errors()]
+        lines = [_explain(problem, model, raw) for problem in error.errors()]
         more = f" (and {len(lines) - 1} more: {'; '.join(lines[1:])})" if len(lines) > 1 else ""
         raise ConfigError(f"{source}: {lines[0]}{more}") from error
 
@@ -100,10 +100,10 @@ def _step_into(place: Any, part: str, override: str) -> Any:
 UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 
 
-def _explain(problem: Any, model: type[BaseModel]) -> str:
+def _explain(problem: Any, model: type[BaseModel], raw: Mapping[str, Any]) -> str:
     """Say in one clause where a value is wrong, and what would be right."""
     *path, last = problem["loc"] or ("config",)
-    where = ".".join(str(part) for part in problem["loc"]) or "config"
+    where = ".".join(_written(problem["loc"], raw)) or "config"
     if problem["type"] in UNKNOWN_KEY:
         known = sorted({name for t in _types_at(model, path) for name in _fields(t)})
         return f"unknown key {where}: {near_misses(str(last), known)}"
@@ -116,6 +116,18 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
     given = problem["input"]
     shown = "" if isinstance(given, Mapping | list) else f", not {given!r}"
     return f"{where}: {message}{shown}"
+
+
+def _written(location: Sequence[str | int], raw: Any) -> Iterator[str]:
+    """Yield a location as its writer knows it: pydantic also names the members of unions."""
+    for at, part in enumerate(location):
+        if isinstance(raw, Mapping) and part in raw:
+            raw = raw[str(part)]
+        elif isinstance(raw, Sequence) and isinstance(part, int):
+            raw = raw[part]
+        elif at < len(location) - 1:
+            continue
+        yield str(part)
 
 
 def _types_at(model: Any, path: Sequence[str | int]) -> list[Any]:
