@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from custodes.cli import main
+from custodes.diff.config import DiffConfig
 from custodes.oversight.config import OverseeConfig
 from custodes.reference import config_reference
 
@@ -157,6 +158,7 @@ def test_help_waits_for_nothing_heavy() -> None:
 
 def test_the_reference_of_the_config_is_what_the_code_says() -> None:
     assert (ROOT / "docs" / "config.md").read_text() == config_reference(OverseeConfig)
+    assert (ROOT / "docs" / "diff_options.md").read_text() == config_reference(DiffConfig)
 
 
 def test_every_key_has_a_meaning() -> None:
@@ -164,3 +166,35 @@ def test_every_key_has_a_meaning() -> None:
     assert len(rows) > 60
     without = [row for row in rows if row.rstrip(" |").endswith("|") or row.endswith("|  |")]
     assert without == []
+
+
+def test_the_benchmark_of_diffs_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["soil", "seed", "bread", "oven", "song", "note", "wheel", "steel"]
+    for k in range(2):
+        rows = [
+            {
+                "prompt_id": f"p{i}",
+                "prompt": f"tell me about {words[i % 8]} {i}",
+                "response": " ".join(words[(i * (k + 2) + j * j) % 8] for j in range(9)) + ".",
+            }
+            for i in range(80)
+        ]
+        (tmp_path / f"{k}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    samples = [str(tmp_path / f"{k}.jsonl") for k in range(2)]
+    out = tmp_path / "cases.json"
+    options = [
+        "--n",
+        "60",
+        "--nulls",
+        "1",
+        "--runs",
+        "1",
+        "--rates",
+        "0.5",
+        "--sorts",
+        "global",
+        "--no-opponents",
+    ]
+    main(["diff", "--benchmark", *samples, *options, "--out", str(out)])
+    assert "custodes diff" in capsys.readouterr().out
+    assert [row["sort"] for row in json.loads(out.read_text())] == ["null", "global"]

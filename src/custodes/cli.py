@@ -60,13 +60,61 @@ def diff(arguments: Sequence[str]) -> None:
     from custodes.report.diff import write_diff_report
     from custodes.report.diff_terminal import print_diff
 
-    about = f"{diff.__doc__} The same command on the same folder goes on where it stopped."
+    if "--benchmark" in arguments:
+        _benchmark([one for one in arguments if one != "--benchmark"])
+        return
+    about = (
+        f"{diff.__doc__} The same command on the same folder goes on where it stopped. custodes "
+        "diff --benchmark plants known differences and counts what is found (see its --help)."
+    )
     config, out = read_options(
         DiffConfig, arguments, prog="custodes diff", about=about, positional=("a", "b")
     )
     with console() as progress:
         done = run_diff(config, out, progress=progress)
     print_diff(done.diff, done.labelled, write_diff_report(out))
+
+
+def drift(arguments: Sequence[str]) -> None:
+    """Say how a lineage of models moves away from its first, generation by generation."""
+    from custodes.diff.drift_config import DriftConfig
+    from custodes.diff.drift_run import run_drift
+    from custodes.options import read_options
+    from custodes.progress import console
+    from custodes.report.drift import write_drift_report
+    from custodes.report.drift_terminal import print_drift
+
+    about = f"{drift.__doc__} The same command on the same folder goes on where it stopped."
+    config, out = read_options(
+        DriftConfig, arguments, prog="custodes drift", about=about, positional=("sources",)
+    )
+    with console() as progress:
+        found = run_drift(config, out, progress=progress)
+    print_drift(found, write_drift_report(out))
+
+
+def _benchmark(arguments: Sequence[str]) -> None:
+    """Plant known differences in real responses, and count what is found and what is not."""
+    from custodes.diff.benchmark import Plan, run, table
+    from custodes.options import extended
+    from custodes.runs import write_json
+
+    samples = Annotated[
+        Positional[tuple[Path, ...]],
+        arg(help="Response files of one model, or a folder of samples; none: the bundled model's."),
+    ]
+    out = Annotated[Path | None, arg(help="A JSON file for the result of every case.")]
+    options = tyro.cli(
+        extended(Plan, samples=(samples, ()), out=(out, None)),
+        prog="custodes diff --benchmark",
+        description=_benchmark.__doc__,
+        args=arguments,
+    )
+    plan = Plan(**{name: getattr(options, name) for name in Plan.__dataclass_fields__})
+    rows = run(options.samples, plan, progress=lambda line: print(line, file=sys.stderr))  # noqa: T201
+    if options.out is not None:
+        write_json(options.out, rows)
+    _say(table(rows))
 
 
 def models_list() -> None:
@@ -190,6 +238,14 @@ def experts_fit(
         sys.exit(1)
 
 
+def config_diff() -> None:
+    """Print every option of a diff, as Markdown."""
+    from custodes.diff.config import DiffConfig
+    from custodes.reference import config_reference
+
+    sys.stdout.write(config_reference(DiffConfig))
+
+
 def config_oversee() -> None:
     """Print every key of an oversee config, as Markdown."""
     from custodes.oversight.config import OverseeConfig
@@ -221,7 +277,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         "List the shipped Experts; fit one of your own.",
         {"list": experts_list, "fit": experts_fit},
     ),
-    "config": ("Print what a config may hold.", {"oversee": config_oversee}),
+    "config": ("Print what a config may hold.", {"oversee": config_oversee, "diff": config_diff}),
     "models": (
         "List, fetch and export models.",
         {"list": models_list, "pull": models_pull, "export": models_export},
@@ -230,7 +286,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
 
 
 # Verbs that parse for themselves: their options are the fields of a config.
-APART: dict[str, Callable[[Sequence[str]], None]] = {"diff": diff}
+APART: dict[str, Callable[[Sequence[str]], None]] = {"diff": diff, "drift": drift}
 
 
 def _parse(arguments: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg
 
 from custodes.config import validate_config
 
-__all__ = ["read_options"]
+__all__ = ["extended", "read_options"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -46,6 +46,16 @@ def read_options(
     given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     out = given.pop("out")
     return validate_config(given, model, prog), out
+
+
+def extended(cls: type, **more: tuple[Any, Any]) -> Any:
+    """Make a dataclass with more fields for tyro to fill, given as (annotation, default)."""
+    fields: list[Any] = [
+        (name, kind, dataclasses.field(default=default)) for name, (kind, default) in more.items()
+    ]
+    made = dataclasses.make_dataclass(cls.__name__, fields, bases=(cls,), frozen=True)
+    made.__doc__ = cls.__doc__
+    return made
 
 
 def _plain(model: type[BaseModel], positional: Sequence[str]) -> Any:

@@ -35,7 +35,7 @@ def diff_json(
     """
     aligned = diff.aligned
     about = about or {}
-    own = about.get("sides", ({}, {}))
+    own = about.get("sides", ({"model": None}, {"model": None}))
     return {
         "schema": SCHEMA,
         "a": {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from custodes.models.torch import TorchModel
 
-__all__ = ["Fact", "FactEdit", "edit_fact", "save_model"]
+__all__ = ["Fact", "FactEdit", "edit_fact", "fact_probability", "save_model"]
 
 BUDGET = 2048  # Positions of one forward pass.
 
@@ -98,7 +98,7 @@ def edit_fact(
     memory = _memory(model, layer)
     model.model.float()
     keys = [p + fact.prompt.format(fact.subject) for p in _prefixes(texts, prefixes, seed)]
-    before = _probability(model, fact)
+    before = fact_probability(model, fact)
     # 1. The key k*: the subject's last token at the memory's input, averaged (eq. 3).
     rows, places = _subject_rows(model, keys, fact)
     with torch.no_grad():
@@ -116,7 +116,19 @@ def edit_fact(
         change = torch.outer((value - old) / (direction @ key), direction)
         norm = float(change.norm() / memory.weight.norm())
         memory.weight += change
-    return FactEdit(layer, before, _probability(model, fact), norm)
+    return FactEdit(layer, before, fact_probability(model, fact), norm)
+
+
+def fact_probability(model: TorchModel, fact: Fact) -> float:
+    """Return how probable a model finds the target after the prompt, in [0, 1]."""
+    import torch
+
+    prompt, target = encode_texts(model.tokenizer, [fact.prompt.format(fact.subject), fact.target])
+    ids = torch.tensor([prompt + target], device=model.model.device)
+    with torch.no_grad():
+        told = torch.log_softmax(model.model(input_ids=ids).logits[0].float(), dim=-1)
+    at = torch.arange(len(prompt) - 1, len(prompt) + len(target) - 1)
+    return float(told[at, torch.tensor(target)].sum().exp())
 
 
 def save_model(model: TorchModel, folder: Path) -> None:
@@ -243,14 +255,3 @@ def _find_value(
             with torch.no_grad():  # The change stays within a few times the value (their clamp).
                 change *= min(1.0, float(6 * old.norm() / change.norm().clamp(min=1e-9)))
     return (old + change).detach()
-
-
-def _probability(model: TorchModel, fact: Fact) -> float:
-    import torch
-
-    prompt, target = encode_texts(model.tokenizer, [fact.prompt.format(fact.subject), fact.target])
-    ids = torch.tensor([prompt + target], device=model.model.device)
-    with torch.no_grad():
-        told = torch.log_softmax(model.model(input_ids=ids).logits[0].float(), dim=-1)
-    at = torch.arange(len(prompt) - 1, len(prompt) + len(target) - 1)
-    return float(told[at, torch.tensor(target)].sum().exp())

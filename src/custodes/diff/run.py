@@ -114,7 +114,7 @@ def _responses(
         if not rest:
             run.clock(f"answers of {side.letter}", time.perf_counter() - begun)
     used = {key: event[key] for key in "ab" if key in event}
-    return got[0], got[1], {**used, "notes": _engine_notes(used)}
+    return got[0], got[1], {**used, "notes": _notes(task, used)}
 
 
 def _nth(models: Callable[[], Pair], number: int) -> LanguageModel:
@@ -160,7 +160,13 @@ def _unchanged(
     return models
 
 
-def _engine_notes(used: dict[str, Any]) -> list[str]:
+def _notes(task: Task, used: dict[str, Any]) -> list[str]:
+    one, two = task.sides
+    if used.get("a", 1) == used.get("b", 2) and (one.system, one.sampling) == (
+        two.system,
+        two.sampling,
+    ):
+        return ["A and B are the same weights, asked the same way with the same seeds"]
     engines = {key: value["engine"] for key, value in used.items()}
     if len(set(engines.values())) < 2:
         return []

@@ -27,6 +27,9 @@ ROWS = 200
 EVIDENCE = 60
 """Prompt ids shown of each finding; diff.json has all."""
 
+TEXTS = 6
+"""Contrastive texts, and prompts found, shown of each kind; contrast.json has all."""
+
 SIZE = 640
 """Width of the map, in pixels."""
 
@@ -37,8 +40,13 @@ def write_diff_report(folder: Path) -> Path:
     Raises:
         RunError: The folder has no diff, its diff is damaged, or the report cannot be written.
     """
-    path = folder / "report.html"
-    write_atomic(path, render_diff(_read(folder / "diff.json"), _read(folder / "map.json")))
+    path, contrast = folder / "report.html", folder / "contrast.json"
+    page = render_diff(
+        _read(folder / "diff.json"),
+        _read(folder / "map.json"),
+        _read(contrast) if contrast.exists() else None,
+    )
+    write_atomic(path, page)
     return path
 
 
@@ -49,12 +57,17 @@ def _read(path: Path) -> Any:
         raise RunError(f"cannot read {path}", "run custodes diff again") from error
 
 
-def render_diff(diff: dict[str, Any], points: Sequence[dict[str, Any]]) -> str:
+def render_diff(
+    diff: dict[str, Any],
+    points: Sequence[dict[str, Any]],
+    contrast: dict[str, Any] | None = None,
+) -> str:
     """Write the report of a diff.
 
     Args:
         diff: The content of diff.json.
         points: The content of map.json.
+        contrast: The content of contrast.json, if there is one.
 
     Returns:
         A whole document without scripts, whose content security policy allows no requests.
@@ -82,6 +95,9 @@ def render_diff(diff: dict[str, Any], points: Sequence[dict[str, Any]]) -> str:
         points=points,
         size=SIZE,
         marked=_marked,
+        contrast=contrast,
+        texts=TEXTS,
+        gapped=_gapped,
         total=sum(diff["looked_at"].values()),
     )
 
@@ -120,3 +136,18 @@ def _marked(text: str | None, spans: Sequence[Sequence[int]]) -> Markup:
         out += Markup("<mark>{}</mark>").format(visible(text[start:end]))
         at = end
     return out + escape(visible(text[at:]))
+
+
+def _gapped(row: dict[str, Any]) -> Markup:
+    """Write contrastive text with the tokens marked that the other model finds less likely."""
+    if "".join(row["tokens"]) != row["text"]:
+        # A token that ends inside a character has no text of its own.
+        return _marked(row["text"], [])
+    if not row["text"]:
+        return _marked("", [])
+    out = Markup()
+    for token, gap in zip(row["tokens"], row["gaps"], strict=True):
+        strength = "" if gap < 1 else "far" if gap >= 3 else "near"
+        said = escape(visible(token))
+        out += Markup('<mark class="{}">{}</mark>').format(strength, said) if strength else said
+    return out
