@@ -7,6 +7,7 @@ are float32.
 from __future__ import annotations
 
 import time
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -235,7 +236,11 @@ class _Base:
         if version not in self._users:
             try:
                 if self._peft is None:
-                    self._peft = PeftModel.from_pretrained(self.model, str(adapter), version)
+                    with warnings.catch_warnings():
+                        # peft asks transformers for what transformers would rather be asked
+                        # otherwise.
+                        warnings.simplefilter("ignore", FutureWarning)
+                        self._peft = PeftModel.from_pretrained(self.model, str(adapter), version)
                 else:
                     self._peft.load_adapter(str(adapter), version)
             except Exception as error:  # a broken file makes the libraries raise nearly anything
