@@ -154,8 +154,7 @@ def _verdict(
     failed = [control["name"] for control in controls if not control["ok"]]
     last = {row["domain"]: row for row in gold}
     changes = [
-        f"{domain} {row['change']:+.2f} "
-        f"[{row['change_ci95'][0]:+.2f}, {row['change_ci95'][1]:+.2f}]"
+        f"{domain} {_signed(row['change'])} [{', '.join(map(_signed, row['change_ci95']))}]"
         for domain, row in last.items()
         if row["change"] is not None
     ]
@@ -168,6 +167,10 @@ def _verdict(
         "controls": f"{held} of {len(controls)} controls held",
         "failed": failed,
     }
+
+
+def _signed(value: float) -> str:
+    return f"{value:+z.2f}".replace("-", "−")
 
 
 def _null_run(events: Sequence[Event]) -> dict[str, Any]:
