@@ -85,7 +85,7 @@ def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
 
 def test_a_mistake_is_where_its_writer_put_it() -> None:
     raw: dict[str, Any] = {"name": "x", "user": {"kind": "dataset", "path": "a.jsonl"}}
-    with pytest.raises(ConfigError, match=r"unknown key user\.path: "):
+    with pytest.raises(ConfigError, match=r"unknown key user\.path: .*Known: batch, kind, mix, s"):
         validate_config(raw, OverseeConfig)
     raw = {"name": "x", "perturbations": [{"kind": "jailbreak", "at": 1, "until": 2, "share": 3}]}
     with pytest.raises(ConfigError, match=r"config: perturbations\.0\.share: "):

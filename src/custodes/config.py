@@ -139,7 +139,9 @@ def _types_at(model: Any, path: Sequence[str | int]) -> list[Any]:
             fields = _fields(cls)
             if part in fields:
                 there += classes_in(fields[str(part)])
-        # A list index or a union's tag names no field and leads no further down.
+            elif part in get_args(fields.get("kind")):
+                there.append(cls)
+        # A list index names no field and leads no further down; a union's tag leaves one member.
         here = there or here
     return here
 
