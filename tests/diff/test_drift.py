@@ -1,14 +1,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import sparse
 
-from custodes.diff.concepts import concept_shifts, hidden_means
+from custodes.diff.columns import Column
+from custodes.diff.concepts import concept_shifts, hidden_means, read_concepts
 from custodes.diff.drift import drift
-from custodes.diff.evidence import BettingProcess, e_benjamini_hochberg
+from custodes.diff.evidence import (
+    BettingProcess,
+    always_interval,
+    detectable_drift,
+    e_benjamini_hochberg,
+    receding_log_e,
+)
+from custodes.diff.monitor import Monitor, Round
 from custodes.errors import DataError
 from custodes.models.base import Chat, Sampling, Usage
 
@@ -60,7 +69,7 @@ def test_drift_says_what_when_and_whether_it_came_back() -> None:
     assert sorry.returned
     assert sorry.sizes[2].effect > 0.5
     assert sorry.steps[3].effect < -0.5
-    assert not result.control
+    assert result.control.ok
 
 
 def test_a_lineage_that_stands_still_does_not_drift() -> None:
@@ -80,6 +89,117 @@ def test_independent_draws_of_one_model_do_not_drift() -> None:
     lineage = [Reseeded(number) for number in range(4)]
     alarms = sum(bool(drift(lineage, PROMPTS[:40], Sampling(seed=s)).drifted) for s in range(10))
     assert alarms <= 2
+
+
+BEHAVIOURS = tuple(Column("feature", "made up", f"b{j}") for j in range(100))
+
+
+def lineages(rates: Sequence[np.ndarray], count: int, prompts: int = 60) -> list[Monitor]:
+    """Simulate lineages: ``rates[t]`` of each behaviour in generation t, independent draws."""
+    made = []
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        monitor = Monitor(0.05)
+        for rate in rates[1:]:
+            first, now = (
+                sparse.csc_matrix((rng.random((prompts, len(r))) < r).astype(float))
+                for r in (rates[0], rate)
+            )
+            seen = Round(first, now)
+            monitor.take(BEHAVIOURS[: len(rate)], seen, seen)
+        made.append(monitor)
+    return made
+
+
+def test_few_of_many_lineages_that_stand_still_ever_drift() -> None:
+    rate = np.geomspace(0.02, 0.5, 100)
+    ever = [bool(m._certain) for m in lineages([rate] * 6, 100)]
+    # alpha, and two and a half standard errors of a share of 100.
+    assert np.mean(ever) <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / 100)
+
+
+def test_responses_used_twice_fail_the_control() -> None:
+    class Stubborn(Talker):
+        def generate(self, chats: Sequence[Chat], sampling: Sampling) -> list[list[str]]:
+            return super().generate(chats, sampling.seeded(1))
+
+    lineage = [Stubborn(0.3), Talker(0.3), Talker(0.3)]
+    result = drift(lineage, PROMPTS, Sampling(seed=1))
+    assert result.control.repeated == 1
+    assert not result.control.ok
+    assert drift([Talker(0.3)] * 3, PROMPTS, Sampling(seed=1)).control.repeated < 1
+
+
+@pytest.mark.parametrize(
+    ("course", "path"),
+    [
+        ("returned", (0.05, 0.35, 0.35, 0.05, 0.05)),
+        ("recedes", (0.05, 0.75, 0.75, 0.35, 0.35)),
+        ("stays", (0.05, 0.35, 0.35, 0.35, 0.35)),
+    ],
+)
+def test_what_comes_back_is_told_from_what_stays(course: str, path: Sequence[float]) -> None:
+    found = lineages([np.array([rate]) for rate in path], 20, prompts=200)
+    courses = [monitor.behaviour(0).course for monitor in found]
+    assert courses.count(course) >= 18
+    assert all(monitor.behaviour(0).certain is not None for monitor in found)
+
+
+def test_what_only_wobbles_is_not_said_to_recede() -> None:
+    still = lineages([np.array([0.05])] + [np.array([0.3])] * 5, 60, prompts=80)
+    assert sum(monitor.behaviour(0).course != "stays" for monitor in still) <= 3
+
+
+def test_intervals_hold_at_all_generations_together() -> None:
+    rng = np.random.default_rng(2)
+    missed = 0
+    for _ in range(60):
+        for t in range(1, 7):
+            draws = rng.choice([-1.0, 0.0, 1.0], 80, p=[0.05, 0.65, 0.3])
+            low, high = always_interval(draws, 0.05 / (t * (t + 1)))
+            if not low <= 0.25 <= high:
+                missed += 1
+                break
+    assert missed <= 6
+    low, high = always_interval(np.repeat([0.0, 1.0], [150, 50]), 0.05)
+    assert high - low < 0.3
+
+
+def test_receding_bets_on_the_way_back_alone() -> None:
+    rng = np.random.default_rng(0)
+    high, low = (rng.random(200) < 0.4).astype(float), (rng.random(200) < 0.05).astype(float)
+    assert receding_log_e([high, low]) > np.log(1000)
+    assert receding_log_e([low, high]) < 0
+
+
+def test_more_prompts_make_smaller_rises_detectable() -> None:
+    few, many = (detectable_drift(n, 3, 9.0, [0.1])[0].rise for n in (60, 600))
+    assert few is not None
+    assert many is not None
+    assert many < few
+    assert detectable_drift(4, 1, 9.0, [0.1])[0].rise is None
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("- a list", "holds no concepts"),
+        ("one: [a, b, c]", "holds no concepts"),
+        ("one: [a, b, c]\ntwo: [a]", "'two' has 1"),
+        ("one: [a, b, c]\ntwo: [1, 2, 3]", "holds no concepts"),
+        ("one: {", "cannot read"),
+    ],
+)
+def test_concepts_of_another_shape_are_refused(tmp_path: Path, content: str, says: str) -> None:
+    path = tmp_path / "concepts.yaml"
+    path.write_text(content)
+    with pytest.raises(DataError, match=says):
+        read_concepts(str(path))
+
+
+def test_the_shipped_concepts_can_be_resampled() -> None:
+    assert all(len(said) >= 8 for said in read_concepts("shipped").values())
+    assert read_concepts("none") == {}
 
 
 def test_one_generation_is_no_lineage() -> None:

@@ -9,7 +9,7 @@ from custodes.data.datasets import (
     read_pairs,
     read_prompts,
 )
-from custodes.data.shipped import SHIPPED, shipped_path
+from custodes.data.shipped import SHIPPED, shipped_concepts, shipped_path
 
 __all__ = [
     "SHIPPED",
@@ -18,5 +18,6 @@ __all__ = [
     "read_demonstrations",
     "read_pairs",
     "read_prompts",
+    "shipped_concepts",
     "shipped_path",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["SHIPPED", "shipped_path"]
+__all__ = ["SHIPPED", "shipped_concepts", "shipped_path"]
 
 SHIPPED = ("everyday", "harm_adjacent", "look_alikes")
 
@@ -15,3 +15,8 @@ def shipped_path(name: str) -> Path:
     Each line has ``id``, ``topic``, ``split`` ("loop" or "gold") and ``prompt``.
     """
     return Path(__file__).parent / "prompts" / f"{name}.jsonl"
+
+
+def shipped_concepts() -> Path:
+    """Return the file of the shipped concepts: YAML, by name a list of sentences."""
+    return Path(__file__).parent / "concepts.yaml"

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["BettingProcess", "e_benjamini_hochberg"]
+__all__ = [
+    "BettingProcess",
+    "Detectable",
+    "always_interval",
+    "detectable_drift",
+    "e_benjamini_hochberg",
+    "receding_log_e",
+]
 
 Floats = NDArray[np.float64]
 
 # Bets on either direction and of every size: the stake lost is at most this share.
-STAKES = np.concatenate([-np.geomspace(0.02, 0.98, 20)[::-1], np.geomspace(0.02, 0.98, 20)])
+UPWARD = np.geomspace(0.02, 0.98, 20)
+STAKES = np.concatenate([-UPWARD[::-1], UPWARD])
+
+# Means that an interval may end at; it is widened to the next of them.
+GRID = np.linspace(-1, 1, 401)
+# Simulated lineages for what could have been found.
+LINEAGES = 400
 
 
 class BettingProcess:
@@ -43,10 +59,7 @@ class BettingProcess:
         for j in range(columns.shape[1]):
             values = columns.data[columns.indptr[j] : columns.indptr[j + 1]].astype(float)
             self._log_capital[j] += np.log1p(np.outer(STAKES, values)).sum(axis=1)
-        top = self._log_capital.max(axis=1)
-        mean: Floats = np.exp(self._log_capital - top[:, None]).mean(axis=1)
-        log_e: Floats = top + np.log(mean)
-        return log_e
+        return _log_mean(self._log_capital)
 
 
 def e_benjamini_hochberg(log_e: Floats, fdr: float) -> NDArray[np.bool_]:
@@ -66,3 +79,100 @@ def e_benjamini_hochberg(log_e: Floats, fdr: float) -> NDArray[np.bool_]:
         return np.zeros(k, np.bool_)
     rejected: NDArray[np.bool_] = log_e >= ordered[enough[-1]]
     return rejected
+
+
+def always_interval(differences: Floats, alpha: float) -> tuple[float, float]:
+    """Bound a mean by the bets it would win (Waudby-Smith & Ramdas 2024).
+
+    Every mean against which the capital of the same mixture stays below 1 / α is kept. It holds for
+    the prompts' average at any sample size, also where prompts differ in their means.
+
+    Args:
+        differences: One for each prompt, in [-1, 1], shape (n,).
+        alpha: Probability with which it may miss, in (0, 1).
+
+    Returns:
+        Its two ends, in [-1, 1], rounded outwards to 1/200.
+    """
+    values, times = np.unique(differences, return_counts=True)
+    # The stakes shrink so that no bet can lose more than the capital: |x - m| <= 1 + |m|.
+    stakes_MS = STAKES / (1 + np.abs(GRID))[:, None]
+    payoff_MV = values[None, :] - GRID[:, None]
+    capital_MS = np.log1p(stakes_MS[:, :, None] * payoff_MV[:, None, :]) @ times
+    kept = np.flatnonzero(_log_mean(capital_MS) < -np.log(alpha))
+    step = GRID[1] - GRID[0]
+    if not len(kept):
+        # The mean lies between two grid points that are both refuted.
+        centre = float(differences.mean())
+        return max(-1.0, centre - step), min(1.0, centre + step)
+    return max(-1.0, float(GRID[kept[0]] - step)), min(1.0, float(GRID[kept[-1]] + step))
+
+
+def receding_log_e(differences: Sequence[Floats]) -> float:
+    """Weigh the evidence that the last generation is nearer to the first than an earlier one was.
+
+    Bets that the mean fell, from each earlier generation to the last, averaged over the earlier
+    ones: against "it is nowhere below where it has been" this is an e-value, since an average of
+    e-values is one.
+
+    Args:
+        differences: For each generation, one for each prompt, in [-1, 1], towards the drift's side.
+
+    Returns:
+        The natural log of the e-value.
+    """
+    *earlier, last = differences
+    logs = []
+    for before in earlier:
+        fall = (before - last) / 2
+        logs.append(float(_log_mean(np.log1p(np.outer(UPWARD, fall)).sum(axis=1)[None])[0]))
+    return float(_log_mean(np.array([logs]))[0])
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """What could have been found.
+
+    Attributes:
+        rate: At which the first generation shows a behaviour, in [0, 1].
+        rise: Smallest rise, there from the second generation on, of which four of five such
+            lineages would have become certain; None where they would of none.
+    """
+
+    rate: float
+    rise: float | None
+
+
+def detectable_drift(
+    prompts: int, rounds: int, threshold: float, rates: Sequence[float] = (0.02, 0.1, 0.3)
+) -> list[Detectable]:
+    """Simulate lineages with a rise, one response a prompt, drawn independently on both sides.
+
+    Args:
+        prompts: Asked in each round.
+        rounds: Generations after the first.
+        threshold: Natural log of the e-value that is needed.
+        rates: Of the first generation.
+    """
+    rng = np.random.default_rng(0)
+    found = []
+    for rate in rates:
+        hit = None
+        for rise in np.arange(0.02, 1 - rate + 1e-9, 0.02):
+            up, down = (rate + rise) * (1 - rate), rate * (1 - rate - rise)
+            n = np.full((LINEAGES,), prompts * rounds)
+            ups = rng.binomial(n, up)
+            downs = rng.binomial(n - ups, down / (1 - up))
+            capital = np.outer(ups, np.log1p(STAKES)) + np.outer(downs, np.log1p(-STAKES))
+            if float((_log_mean(capital) >= threshold).mean()) >= 0.8:
+                hit = round(float(rise), 2)
+                break
+        found.append(Detectable(rate, hit))
+    return found
+
+
+def _log_mean(logs: Floats) -> Floats:
+    """Return the log of the mean of exponentials, along the last axis."""
+    top = logs.max(axis=-1)
+    mean: Floats = top + np.log(np.exp(logs - top[..., None]).mean(axis=-1))
+    return mean

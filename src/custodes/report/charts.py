@@ -15,7 +15,17 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-__all__ = ["Change", "GoldPoint", "Intercept", "Ratings", "Span", "gold_chart", "ratings_chart"]
+__all__ = [
+    "Change",
+    "Curve",
+    "GoldPoint",
+    "Intercept",
+    "Ratings",
+    "Span",
+    "curves_chart",
+    "gold_chart",
+    "ratings_chart",
+]
 
 QUIET = "#6a7078"
 GRID = "#e6e7ea"
@@ -70,6 +80,14 @@ class GoldPoint:
     low: float
     high: float
     null: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values by generation, from 1; of a control if ``null``."""
+
+    values: Sequence[float]
+    null: bool
 
 
 @dataclass(frozen=True)
@@ -128,18 +146,21 @@ class Ratings:
         return -(-self.steps // BINS)
 
 
-def gold_chart(points: Sequence[GoldPoint], width: int, zero: bool = False) -> Markup:
+def gold_chart(
+    points: Sequence[GoldPoint], width: int, zero: bool = False, title: str = "checkpoint"
+) -> Markup:
     """Draw scores by checkpoint.
 
     Args:
         points: Those of the run and of its null run.
         width: In CSS pixels.
         zero: Whether to draw a line at 0.
+        title: Of the horizontal axis.
     """
     last = max(point.checkpoint for point in points)
     drawn = set(np.linspace(0, last, min(POINTS, last + 1)).round().astype(int).tolist())
     label = f"datum.value ? format(datum.value, '{'+' if zero else ''}.2~f') : '0'"
-    x = _x("checkpoint", -0.4, last + 0.4, _ticks(last))
+    x = _x(title, -0.4, last + 0.4, _ticks(last))
     y = {
         "field": "y",
         "type": "quantitative",
@@ -162,6 +183,28 @@ def gold_chart(points: Sequence[GoldPoint], width: int, zero: bool = False) -> M
             _layer(rows, point, x=x, y=y),
         ]
     return _svg(layers, width, 190)
+
+
+def curves_chart(curves: Sequence[Curve], limit: float, width: int) -> Markup:
+    """Draw curves by generation, and the level that they must reach.
+
+    Args:
+        curves: At least one, all of one length; they begin at 0 in generation 0.
+        limit: The level.
+        width: In CSS pixels.
+    """
+    last = max(len(curve.values) for curve in curves)
+    x = _x("generation", -0.2, last + 0.2, _ticks(last))
+    y = {"field": "y", "type": "quantitative", "title": None, "axis": {"tickCount": 5}}
+    rule = {"type": "rule", "color": LIMIT, "strokeDash": [6, 4], "strokeWidth": 1.2}
+    layers = [_layer([{"x": -0.2, "end": last + 0.2, "y": limit}], rule, **_to(x, y))]
+    for curve in sorted(curves, key=lambda curve: not curve.null):
+        colour = NULL if curve.null else OURS
+        rows = [{"x": t, "y": value} for t, value in enumerate([0.0, *curve.values])]
+        point = {"color": colour, "size": 18}
+        mark = {"type": "line", "color": colour, "strokeWidth": 1.4, "point": point}
+        layers.append(_layer(rows, mark, x=x, y=y))
+    return _svg(layers, width, 220)
 
 
 def ratings_chart(ratings: Ratings, width: int) -> Markup:

@@ -1,0 +1,137 @@
+"""One HTML file of a drift: the controls first, then how each behaviour went."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from custodes.errors import RunError
+from custodes.report.charts import Curve, GoldPoint, curves_chart, gold_chart
+from custodes.report.page import environment, marked
+from custodes.runs.files import write_atomic
+
+__all__ = ["render_drift", "write_drift_report"]
+
+SCHEMA = 1
+IN_FULL = 12
+"""Behaviours shown with charts and examples; the others get a line in a table."""
+
+ROWS = 100
+CURVES = 8
+"""Behaviours in the chart of the evidence."""
+
+PAIRS = 15
+"""Pairs of concepts in the table."""
+
+WIDTHS = ((340, "wide"), (300, "narrow"))
+
+
+def write_drift_report(folder: Path) -> Path:
+    """Write ``report.html`` beside a ``drift.json``, as one file of at most 2 MB.
+
+    Raises:
+        RunError: The folder has no drift, it is damaged, or the report cannot be written.
+    """
+    path = folder / "report.html"
+    try:
+        found = json.loads((folder / "drift.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"cannot read {folder / 'drift.json'}", "run custodes drift again"
+        ) from error
+    write_atomic(path, render_drift(found))
+    return path
+
+
+def render_drift(drift: Mapping[str, Any]) -> str:
+    """Write the report of a drift.
+
+    Args:
+        drift: The content of drift.json.
+
+    Returns:
+        A whole document without scripts, whose content security policy allows no requests.
+
+    Raises:
+        RunError: It was written by another version of custodes.
+    """
+    if drift.get("schema") != SCHEMA:
+        raise RunError(f"drift.json has schema {drift.get('schema')!r}", f"this reads {SCHEMA}")
+    templates = environment()
+    css = "\n".join(
+        templates.loader.get_source(templates, name)[0]  # type: ignore[union-attr]
+        for name in ("report.css", "diff.css")
+    )
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    drifted = drift["drifted"]
+    concepts = drift["concepts"]
+    return templates.get_template("drift.html").render(
+        css=Markup(css),
+        style=f"sha256-{digest}",
+        drift=drift,
+        full=[b | {"charts": _effect_charts(b)} for b in drifted[:IN_FULL]],
+        rest=drifted[IN_FULL:][:ROWS],
+        left=max(0, len(drifted) - IN_FULL - ROWS),
+        returned=sum(b["course"] == "returned" for b in drifted),
+        generations=len(drift["lineage"]) - 1,
+        evidence=_evidence_charts(drift),
+        pairs=_pairs(concepts) if "generations" in concepts else [],
+        marked=marked,
+        e_value=_e_value,
+    )
+
+
+def _effect_charts(behaviour: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+    """Draw the effect against the first by generation, in points, beside the A/A run's."""
+    rows = [
+        GoldPoint(row["generation"], *(100 * x for x in (row["effect"], *row["always95"])))
+        for row in behaviour["first"]
+    ]
+    for row in (behaviour["control"] or {"first": []})["first"]:
+        mean, low, high = (100 * x for x in (row["effect"], *row["ci95"]))
+        rows.append(GoldPoint(row["generation"], mean, low, high, null=True))
+    return [(kind, gold_chart(rows, width, True, "generation")) for width, kind in WIDTHS]
+
+
+def _evidence_charts(drift: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+    """Draw the e-values by generation, on a log scale, and the A/A run's largest."""
+    shown = [*drift["drifted"], *drift["watched"]]
+    if not shown:
+        return []
+    curves = [Curve(_decimal(b["log_e"]), null=False) for b in shown[:CURVES]]
+    controls = [b["control"]["log_e"] for b in shown if b["control"]]
+    if controls:
+        highest = [max(values) for values in zip(*controls, strict=True)]
+        curves.append(Curve(_decimal(highest), null=True))
+    level = drift["threshold_log_e"] / math.log(10)
+    return [(kind, curves_chart(curves, level, 2 * width)) for width, kind in WIDTHS]
+
+
+def _decimal(log_e: Sequence[float]) -> list[float]:
+    return [value / math.log(10) for value in log_e]
+
+
+def _pairs(concepts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Lay out concept pairs by generation, those that moved most at the end first."""
+    last = concepts["generations"][-1]["pairs"]
+    rows = []
+    for row in last[:PAIRS]:
+        by_generation = [
+            next(p for p in generation["pairs"] if p["pair"] == row["pair"])
+            for generation in concepts["generations"]
+        ]
+        rows.append({"pair": row["pair"], "before": row["before"], "generations": by_generation})
+    return rows
+
+
+def _e_value(log_e: float) -> str:
+    """Write an e-value, which may be too large for a float."""
+    power = log_e / math.log(10)
+    return f"{math.exp(log_e):.2g}" if abs(power) < 6 else f"10^{power:.0f}"
