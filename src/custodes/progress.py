@@ -38,7 +38,7 @@ def _bars(screen: object) -> Iterator[Progress]:
 
     assert isinstance(screen, Console)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),

@@ -13,6 +13,7 @@ from custodes.models.base import LanguageModel
 from custodes.progress import Progress
 from custodes.runs.rows import RowFile
 from custodes.seeds import derive
+from custodes.text import one_line
 
 __all__ = ["answer", "complete"]
 
@@ -46,7 +47,7 @@ def answer(
     """
     n = side.sampling.n
     per_batch = max(1, BATCH // n)
-    what = f"{side.letter.upper()} ({side.label[:40]}) answers"
+    what = f"{side.letter.upper()} answers ({one_line(side.label, 50)})"
     with RowFile(path) as file:
         done = len(file.rows) // n if len(file.rows) < len(questions) * n else len(questions)
         if done < len(questions):

@@ -32,6 +32,7 @@ class DiffConfig(BaseModel):
             else torch.
         labeler: A model that proposes differences in words, on one half of the prompts.
         judge: The model that checks them, blind, on the other half; the labeler if not given.
+        proposals: Most proposals of the labeler to check; with fewer, each needs less evidence.
         judged: Prompts that the judge sees; each costs four short replies for each proposal.
         contrast: Also decode what one would write and the other would not, list the tokens on
             which they part, and search prompts on which they part most. Needs the weights of both.
@@ -56,6 +57,7 @@ class DiffConfig(BaseModel):
     engine: Engine = "auto"
     labeler: str | None = None
     judge: str | None = None
+    proposals: int = Field(12, ge=1, le=24)
     judged: int = Field(60, ge=1)
     contrast: bool = False
     fdr: float = Field(0.1, gt=0, le=0.5)

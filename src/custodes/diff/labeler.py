@@ -30,7 +30,7 @@ __all__ = ["Labelled", "label", "main_share", "read_answer", "read_proposals", "
 FEWEST_PROMPTS = 20
 ROUNDS, PAIRS_SHOWN = 4, 6
 MOST_CHARACTERS = 500
-MOST_PROPOSALS = 12
+COUNT = 3
 MOST_WORDS = 25
 
 PROPOSE = """Two writers, X and Y, answered the same questions. Say how the answers of {more} \
@@ -88,6 +88,7 @@ def label(
     *,
     fdr: float,
     judged: int = 60,
+    most: int = 12,
     seed: int = 0,
 ) -> list[Labelled]:
     """Let a model propose differences on one half of the prompts and check them on the other.
@@ -99,6 +100,7 @@ def label(
         fdr: The error rate of the diff and these findings together.
         judged: Prompts of the validation half to judge: every hypothesis costs four short
             replies for each.
+        most: Hypotheses to judge. Fewer cost less, and each of them needs less evidence.
         seed: Of the halves, of what is shown, and of the proposer's sampling.
 
     Raises:
@@ -116,7 +118,7 @@ def label(
     first = [[np.flatnonzero((aligned.unit == u) & (aligned.side == s))[0] for s in (0, 1)]
              for u in range(aligned.n)]  # fmt: skip
     pairs = [(aligned.texts[a], aligned.texts[b]) for a, b in first]
-    proposed = _propose(labeler, aligned.prompts, pairs, discovery, seed)
+    proposed = _propose(labeler, aligned.prompts, pairs, discovery, seed)[:most]
     if not proposed:
         return []
     shown, abstained = _judge(judge, aligned.prompts, pairs, validation, proposed)
@@ -162,12 +164,14 @@ def _propose(
                 x, y = pairs[u] if b_is_y else pairs[u][::-1]
                 listed.append(f"Question: {_cut(prompts[u])}\nX: {_cut(x)}\nY: {_cut(y)}")
             question = PROPOSE.format(
-                more=more, less="Y" if more == "X" else "X", pairs="\n\n".join(listed), count=3
+                more=more, less="Y" if more == "X" else "X", pairs="\n\n".join(listed), count=COUNT
             )
             chats.append(user_chat(question))
     replies = labeler.generate(chats, Sampling(max_tokens=160, temperature=0.7, seed=seed))
-    found = [statement for (reply,) in replies for statement in read_proposals(reply)[:3]]
-    return list(dict.fromkeys(found))[:MOST_PROPOSALS]
+    listed_by = [read_proposals(reply) for (reply,) in replies]
+    # The first of every reply before the second of any: both directions and all rounds count.
+    found = [said[k] for k in range(COUNT) for said in listed_by if k < len(said)]
+    return list(dict.fromkeys(found))
 
 
 def read_proposals(reply: str) -> list[str]:

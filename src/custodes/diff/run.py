@@ -183,6 +183,7 @@ def _labelled(config: DiffConfig, diff: Diff, run: RunFolder, progress: Progress
         _remembered(run, config.judge or config.labeler, "judge", progress),
         fdr=config.fdr,
         judged=config.judged,
+        most=config.proposals,
         seed=config.seed,
     )
     run.clock("labeler and judge", time.perf_counter() - begun, hypotheses=len(labelled))

@@ -167,9 +167,15 @@ def _side(config: DiffConfig, letter: str) -> Side:
             raise ConfigError(
                 f"{given[0]} is for a model, and {name} is a file of responses", "leave it out"
             )
-        return Side(letter, None, name, sampling, None, _read(Path(name)))
+        return Side(letter, None, _short(name, config), sampling, None, _read(Path(name)))
     parse(name)
     return Side(letter, name, name, sampling, system)
+
+
+def _short(name: str, config: DiffConfig) -> str:
+    """Call a file by its name without the folders, where that tells the sides apart."""
+    alone = Path(name).name
+    return alone if Path(config.a).name != Path(config.b).name else name
 
 
 def _read(path: Path) -> Responses:
@@ -187,11 +193,11 @@ def _told_apart(one: Side, two: Side) -> tuple[Side, Side]:
     def label(side: Side, other: Side) -> str:
         said = []
         if side.system != other.system:
-            said.append(f"system “{one_line(side.system, 40)}”" if side.system else "no system")
+            said.append(f"system “{one_line(side.system, 30)}”" if side.system else "no system")
         if side.sampling.temperature != other.sampling.temperature:
             said.append(f"temperature {side.sampling.temperature:g}")
         plain = f"{side.letter.upper()}:{side.label}"
-        return f"{side.label} ({', '.join(said)})" if said else plain
+        return f"{side.label}, {', '.join(said)}" if said else plain
 
     return replace(one, label=label(one, two)), replace(two, label=label(two, one))
 
