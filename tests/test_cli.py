@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -198,3 +199,13 @@ def test_the_benchmark_of_diffs_runs(tmp_path: Path, capsys: pytest.CaptureFixtu
     main(["diff", "--benchmark", *samples, *options, "--out", str(out)])
     assert "custodes diff" in capsys.readouterr().out
     assert [row["sort"] for row in json.loads(out.read_text())] == ["null", "global"]
+
+
+def test_a_full_disk_is_one_line_whoever_wrote(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write_too_much(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/x/model.safetensors")
+
+    monkeypatch.setattr("custodes.cli._parse", write_too_much)
+    assert "/x/model.safetensors: No space left on device: free some space" in fails(capsys, "x")

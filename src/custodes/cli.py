@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -323,17 +325,29 @@ def _listed(about: str, verbs: Collection[str] = ()) -> Callable[[], None]:
     return group
 
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake is one line and exit code 1, an interruption 130."""
     try:
         _parse(sys.argv[1:] if arguments is None else list(arguments))
     except CustodesError as error:
         _fail(f"custodes: {error}", 1)
-    except KeyboardInterrupt:
-        _fail("custodes: interrupted; what was finished is kept, the same command goes on", 130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        # The last net: libraries write, too, and a full disk is nobody's mistake in the code.
+        if error.errno not in DISK:
+            raise
+        _fail(
+            f"custodes: {error.filename or 'writing'}: {os.strerror(error.errno)}: free some space "
+            "or choose another folder, and run the same command again; what was finished is kept",
+            1,
+        )
+    except KeyboardInterrupt:
+        _fail("custodes: interrupted; what was finished is kept, the same command goes on", 130)
 
 
 def _fail(line: str, code: int) -> None:

@@ -69,6 +69,18 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
         assert [event["kind"] for event in run.log.events] == ["start"]
 
 
+def test_a_disk_that_is_full_from_the_start_is_one_line(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        with pytest.raises(RunError, match="no space left"):
+            RunFolder(tmp_path, CONFIG)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, old)
+
+
 def test_disk_errors_are_explained_and_others_are_not(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no space left"), explain_disk(tmp_path):
         raise OSError(errno.ENOSPC, "full")

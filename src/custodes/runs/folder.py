@@ -74,9 +74,10 @@ class RunFolder:
                 f"{self.path} is in use by process {owner}",
                 "wait for it, end it, or choose another folder with --out",
             ) from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
+        with explain_disk(self.path):
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
         return handle
 
     def _check_config(self, config: Mapping[str, Any]) -> None:
