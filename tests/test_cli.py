@@ -209,3 +209,9 @@ def test_a_full_disk_is_one_line_whoever_wrote(
 
     monkeypatch.setattr("custodes.cli._parse", write_too_much)
     assert "/x/model.safetensors: No space left on device: free some space" in fails(capsys, "x")
+
+
+def test_the_null_run_is_in_the_cost(tmp_path: Path) -> None:
+    main(("oversee", write(tmp_path, SIMULATED), "control=true", "--out", str(tmp_path / "run")))
+    cost = json.loads((tmp_path / "run" / "summary.json").read_text())["cost"]
+    assert "null run" in cost["seconds_by_stage"]

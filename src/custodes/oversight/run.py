@@ -55,11 +55,17 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
                 config.name,
                 run.log.events,
                 config.overseer,
-                read_timings(folder / "timings.jsonl"),
+                _timings(folder),
                 null_events,
             )
             run.write_summary(summary)
     return summary
+
+
+def _timings(folder: Path) -> list[dict[str, Any]]:
+    """Read what everything took, the null run as one stage."""
+    null = read_timings(folder / "null_run" / "timings.jsonl")
+    return read_timings(folder / "timings.jsonl") + [row | {"stage": "null run"} for row in null]
 
 
 def _null_run(
