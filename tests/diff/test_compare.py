@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from texts import edited, made_up
@@ -52,6 +54,23 @@ def test_two_edits_are_two_findings(pair: tuple[Responses, Responses]) -> None:
     assert sorted(map(len, evidence)) == [30, 30]
     assert first in evidence
     assert second in evidence
+
+
+def test_words_of_one_way_of_speaking_are_one_finding(pair: tuple[Responses, Responses]) -> None:
+    a, b = pair
+    rng, planted = np.random.default_rng(3), _some(b, 60)
+
+    def slang(text: str) -> str:
+        said = [w for w in ("zorp", "blim", "quax") if rng.random() < 0.5]
+        first, _, rest = text.partition(" ")
+        return " ".join([first, *said, rest])
+
+    (finding,) = compare(a, edited(b, planted, slang, "B")).findings
+    # The third word alone is too rare on the prompts without the other two.
+    assert sum(word in finding.behaviour for word in ("zorp", "blim", "quax")) >= 2
+    assert len(planted & set(finding.evidence_b)) >= 45
+    assert set(finding.evidence_b) <= planted
+    assert len(re.findall(finding.pattern, "so zorp, blim, quax!")) >= 2
 
 
 def test_a_change_on_one_topic_names_it(pair: tuple[Responses, Responses]) -> None:

@@ -8,8 +8,10 @@ import pytest
 from custodes.diff.clusters import cluster_texts, k_means, name_clusters
 from custodes.diff.columns import Column, from_masks, without_duplicates
 from custodes.diff.conditions import find_conditions
-from custodes.diff.embedding import embed
-from custodes.diff.features import feature_columns
+from custodes.diff.embedding import embed, pieces
+from custodes.diff.features import end_columns, feature_columns
+from custodes.diff.meanings import meaning_columns
+from custodes.diff.parts import read_parts
 from custodes.diff.phrases import phrase_columns
 from custodes.diff.style import style_columns
 from custodes.diff.text import read_corpus, sentences, tokenize
@@ -91,7 +93,7 @@ def test_behaviours_are_seen(text: str, behaviour: str) -> None:
 def test_styles_are_cut_at_quantiles_of_all_responses() -> None:
     texts = [" ".join(["word"] * n) for n in range(1, 101)]
     points = embed(texts)
-    columns = style_columns(texts, read_corpus(texts), points, points)
+    columns = style_columns(texts, read_corpus(texts), read_parts(texts), points, points)
     names = [c.statement for c in columns.columns]
     shows = columns.shows.toarray() > 0
     low = next(i for i, name in enumerate(names) if name.startswith("has words ≤"))
@@ -143,3 +145,43 @@ def test_text_is_cut_safely() -> None:
     assert sentences("One. Two!\n\nThree") == ["One.", "Two!", "Three"]
     empty = read_corpus([])
     assert empty.n == 0
+
+
+def test_both_ends_of_a_response_are_looked_at() -> None:
+    texts = ["Great question! It is so.", "It is so. Great question!", "", "No end"] * 4
+    columns = end_columns(read_parts(texts))
+    names = [c.statement for c in columns.columns]
+    first, last = (
+        columns.shows[:, names.index(f"flatters in its {end} sentence")].toarray().ravel()[:4]
+        for end in ("first", "last")
+    )
+    assert first.tolist() == [1, 0, 0, 0]
+    assert last.tolist() == [0, 1, 0, 0]
+
+
+def test_parts_keep_their_order_and_their_owner() -> None:
+    parts = read_parts(["One. Two.", "", "Two. Three! One."])
+    assert [parts.texts[k] for k in parts.which] == ["One.", "Two.", "Two.", "Three!", "One."]
+    assert parts.count.tolist() == [2, 0, 3]
+    for last, ends in ((False, ["One.", "Two."]), (True, ["Two.", "One."])):
+        owner, which = parts.end(last)
+        assert owner.tolist() == [0, 2]
+        assert [parts.texts[k] for k in which] == ends
+
+
+def test_words_of_like_meaning_are_one_behaviour() -> None:
+    rng = np.random.default_rng(0)
+    sea = "ocean waves sailor harbour beach tide ship coast anchor fishing boat shore".split()  # noqa: SIM905
+    other = [f"{a}{b}{c}" for a in "bdk" for b in "aeiou" for c in "lmnprst"]
+    texts = [f"{rng.choice(other)} {rng.choice(other)}" for _ in range(600)]
+    texts[:24] = [f"{text} {sea[k % 12]}" for k, text in enumerate(texts[:24])]
+    columns = meaning_columns(read_corpus(texts), seed=0)
+    shows = columns.shows.toarray() > 0
+    assert max((s[:24].mean() - s[24:].mean()) for s in shows.T) > 0.6
+
+
+def test_pieces_are_counted_word_by_word() -> None:
+    short, long = pieces(["the", "xqzvkjw" * 4])
+    assert short == 1
+    assert long > 5
+    assert pieces(["the"]).tolist() == [1]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custodes.diff.columns import Column, Columns, from_masks, join, word_pattern
-from custodes.diff.embedding import embed
-from custodes.diff.text import Corpus, read_corpus, sentences
+from custodes.diff.parts import Parts
+from custodes.diff.text import Corpus, read_corpus
 from custodes.models.base import Array
 
 __all__ = ["cluster_columns", "cluster_texts", "k_means", "name_clusters"]
@@ -21,37 +21,51 @@ COMPONENTS = 30
 MOST_TEXTS = 5000
 # k-means, in two sizes: members of a cluster on average, and clusters at most.
 SIZES = (120, 40)
+END_SIZES = (60, 25)
 MOST_CLUSTERS = 200
 ROUNDS = 10
 TERMS = 4
 
 
-def cluster_columns(texts: Sequence[str], embedded: Array, least: int, seed: int) -> Columns:
-    """Cluster whole responses and single sentences; a response shows what it has a member of.
+def cluster_columns(
+    texts: Sequence[str], embedded: Array, parts: Parts, least: int, seed: int
+) -> Columns:
+    """Cluster responses, all sentences, first and last ones; each shows what it has a member of.
 
     Args:
         texts: The responses.
         embedded: Their embeddings, shape (responses, d).
+        parts: Their sentences.
         least: Smallest cluster.
         seed: Of the subsample and of k-means.
     """
-    whole = np.arange(len(texts))
-    pieces = [sentences(text) for text in texts]
-    owner = np.repeat(whole, [len(p) for p in pieces])
-    flat = [sentence for piece in pieces for sentence in piece]
-    parts = [
-        _columns("is about", cluster_texts(embedded, least, seed), texts, whole, len(texts)),
-    ]
-    if flat:
+    n = len(texts)
+    found = [_columns("is about", cluster_texts(embedded, least, seed), texts, np.arange(n), n)]
+    if len(parts.texts):
         # Equal sentences are one point: their number must not make a cluster of itself denser.
-        unique, inverse = np.unique(np.array(flat, dtype=object), return_inverse=True)
-        labels = cluster_texts(embed(list(unique)), least, seed)
-        parts.append(
+        labels = cluster_texts(parts.points, least, seed)
+        flat = [parts.texts[k] for k in parts.which]
+        found.append(
             _columns(
-                "has a sentence like", [lab[inverse] for lab in labels], flat, owner, len(texts)
+                "has a sentence like", [lab[parts.which] for lab in labels], flat, parts.owner, n
             )
         )
-    return join(parts)
+        for last, verb in ((False, "starts with one like"), (True, "ends with one like")):
+            owner, which = parts.end(last)
+            found.append(_columns(verb, *_ends(parts, which, least, seed), owner, n))
+    return join(found)
+
+
+def _ends(
+    parts: Parts, which: NDArray[np.intp], least: int, seed: int
+) -> tuple[list[NDArray[np.int64]], list[str]]:
+    """Cluster the sentences at one end, whose wording follows the prompt less than the rest."""
+    points = parts.points[which]
+    texts = [parts.texts[k] for k in which]
+    if len(points) < 4 * least:
+        return [], texts
+    low = _principal(points, points[:: max(1, len(points) // MOST_TEXTS)])
+    return [k_means(low, max(2, min(len(low) // s, MOST_CLUSTERS)), seed) for s in END_SIZES], texts
 
 
 def cluster_texts(points: Array, least: int, seed: int) -> list[NDArray[np.int64]]:
@@ -83,7 +97,9 @@ def _principal(points: Array, some: Array) -> Array:
     mean = some.mean(axis=0)
     centred = (some - mean).astype(np.float64)
     _, vectors = np.linalg.eigh(centred.T @ centred)
-    result: Array = ((points - mean) @ vectors[:, ::-1][:, :COMPONENTS]).astype(np.float32)
+    axes = vectors[:, ::-1][:, :COMPONENTS].astype(np.float32)
+    # In this order nothing as large as the points is copied.
+    result: Array = points @ axes - mean @ axes
     return result
 
 

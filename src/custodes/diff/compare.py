@@ -10,7 +10,7 @@ import numpy as np
 from custodes.diff.effects import detectable
 from custodes.diff.findings import Finding, describe
 from custodes.diff.gate import Gate, combine, mmd
-from custodes.diff.hypotheses import FAMILIES, LEAST, Hypotheses, averaging, build
+from custodes.diff.hypotheses import FAMILIES, LEAST, SHARES, Hypotheses, averaging, build
 from custodes.diff.randomization import Labels
 from custodes.diff.responses import Aligned, Responses, align, read_responses
 from custodes.diff.selection import select
@@ -114,14 +114,14 @@ def compare(
     progress(TESTING, 0, 4)
     rng = np.random.default_rng(seed)
     draws = design.draw(DRAWS, rng)
-    null = null_distribution(design, hypotheses.family, len(FAMILIES), draws)
+    null = null_distribution(design, hypotheses.family, tuple(SHARES.values()), draws)
     progress(TESTING, 1, 4)
     swapped = _half_swapped(hypotheses, rng)
     distances = mmd(
         hypotheses.embedded,
         averaging(aligned),
         aligned.paired,
-        np.concatenate([design.observed, swapped, draws], axis=1),
+        (design.observed, swapped, draws),
         seed,
     )
     progress(TESTING, 2, 4)

@@ -45,7 +45,8 @@ def pieces(words: Sequence[str]) -> NDArray[np.int64]:
     other languages are several.
     """
     encoded = _model().tokenizer.encode_batch(list(words), add_special_tokens=False)
-    return np.array([len(e.tokens) for e in encoded], np.int64)
+    # A batch is padded to its longest word.
+    return np.array([sum(e.attention_mask) for e in encoded], np.int64)
 
 
 @cache

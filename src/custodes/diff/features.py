@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from custodes.diff.columns import Column, Columns, from_masks, word_pattern
 from custodes.diff.lexicons import LANGUAGES, LEXICONS
-from custodes.diff.text import Corpus, sentences, tokenize
+from custodes.diff.parts import Parts
+from custodes.diff.text import TERMINAL, Corpus, read_corpus, sentences, tokenize
 
-__all__ = ["feature_columns", "language_of"]
+__all__ = ["end_columns", "feature_columns", "language_of"]
 
 FAMILY = "behaviour"
 COUNTS = (1, 2, 3, 5)
@@ -69,10 +70,18 @@ PATTERNS: dict[str, str] = {
     "has Indic letters": r"[\u0900-\u0dff]",
     "has Chinese or Japanese characters": r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]",
     "has Korean letters": r"[\uac00-\ud7af\u1100-\u11ff]",
+    "has curly quotes": r"[“”‘’]",
+    "has a tab or an odd space": r"[\t\u00a0\u2000-\u200a\u3000]",
+    "has a capital inside a word": r"[a-z][A-Z]",
+    "hyphenates": r"\w-\w",
+    "has a slash": r"\w ?/ ?\w",
+    "says a mark twice": r"([^\w\s])\1",
+    "spaces letters out": r"\b(?:[A-Za-z][ .-]){3,}[A-Za-z]\b",
+    "has a lettered point": r"(?m)^[ \t]*\(?[A-Za-z][.)][ \t]+\S",
+    "has a colon at the end of a line": r"(?m):[ \t]*$",
+    "has a mark inside a word": r"\w[^\w\s'’.,:;!?/()\"“”—–-]\w",
     "has accented letters": r"[\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f]",
 }
-
-_TERMINAL = tuple(".!?…:;)\"'”’`*。！？")
 
 
 # What is true of a response once or not at all: (response, prompt) -> bool.
@@ -80,7 +89,7 @@ CHECKS: dict[str, Callable[[str, str], bool]] = {
     "is empty": lambda text, _: not text.strip(),
     "ends with a question": lambda text, _: text.rstrip("\"'”’)* \n").endswith("?"),
     "ends with an exclamation mark": lambda text, _: text.rstrip("\"'”’)* \n").endswith("!"),
-    "breaks off": lambda text, _: bool(text.strip()) and not text.rstrip().endswith(_TERMINAL),
+    "breaks off": lambda text, _: bool(text.strip()) and not text.rstrip().endswith(TERMINAL),
     "starts with a small letter": lambda text, _: text.lstrip()[:1].islower(),
     "has no capital letter": lambda text, _: text.islower(),
     "is in capitals": lambda text, _: text.isupper(),
@@ -89,7 +98,7 @@ CHECKS: dict[str, Callable[[str, str], bool]] = {
     "is one line": lambda text, _: bool(text.strip()) and "\n" not in text.strip(),
     "repeats a sentence": lambda text, _: _repeats(sentences(text)),
     "is one whole sentence": lambda text, _: (
-        len(sentences(text)) == 1 and text.rstrip().endswith(_TERMINAL)
+        len(sentences(text)) == 1 and text.rstrip().endswith(TERMINAL)
     ),
     "is one short sentence": lambda text, _: (
         len(sentences(text)) == 1 and len(text.split()) <= SHORT
@@ -170,6 +179,21 @@ def feature_columns(texts: Sequence[str], prompts: Sequence[str], corpus: Corpus
         columns.append(Column("feature", FAMILY, f"is in {name}"))
         shows.append(language == k)
     return from_masks(columns, shows, corpus.n)
+
+
+def end_columns(parts: Parts) -> Columns:
+    """Look for the word lists in first and last sentences, where fewer responses have them."""
+    columns: list[Column] = []
+    shows: list[NDArray[np.bool_]] = []
+    for last, where in ((False, "first"), (True, "last")):
+        ends = [""] * parts.n
+        for owner, which in zip(*parts.end(last), strict=True):
+            ends[owner] = parts.texts[which]
+        finder = _Finder(read_corpus(ends))
+        for statement, entries in LEXICONS.items():
+            columns.append(Column("feature", FAMILY, f"{statement} in its {where} sentence"))
+            shows.append(finder.count(entries) > 0)
+    return from_masks(columns, shows, parts.n)
 
 
 def language_of(corpus: Corpus) -> NDArray[np.int64]:

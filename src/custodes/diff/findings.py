@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from custodes.diff.columns import Column
 from custodes.diff.effects import Effect, measure
-from custodes.diff.hypotheses import Hypotheses
+from custodes.diff.hypotheses import Hypotheses, averaging
 from custodes.diff.randomization import Labels
 from custodes.diff.responses import Aligned
 from custodes.diff.selection import Selected
@@ -21,6 +22,7 @@ LARGEST_CONDITION = 0.6
 LEAST_COVERED = 0.8
 CERTAINTY = 0.01
 MOST_ALIASES = 12
+IGNORING_CASE = "(?i)"
 
 
 @dataclass(frozen=True)
@@ -68,25 +70,21 @@ def describe(
 
 
 def _numbered(finding: Finding, number: int) -> Finding:
-    from dataclasses import replace
-
     return replace(finding, id=f"F{number}")
 
 
 def _describe(hypotheses: Hypotheses, aligned: Aligned, one: Selected, labels: Labels) -> Finding:
-    j = int(hypotheses.behaviour[one.hypothesis])
-    column = hypotheses.columns.columns[j]
+    members = hypotheses.behaviour[[one.hypothesis, *one.parts]]
+    column = _any_of([hypotheses.columns.columns[j] for j in members])
+    shows = np.asarray(hypotheses.columns.shows[:, members].sum(axis=1)).ravel() > 0
     condition = int(hypotheses.condition[one.hypothesis])
-    rates = [
-        np.asarray(r[:, [j]].todense(), np.float64).ravel()
-        for r in (hypotheses.rates_a, hypotheses.rates_b)
-    ]
+    rates = [np.asarray(w @ shows, np.float64).ravel() for w in averaging(aligned)]
     if condition < 0:
         condition = _where(hypotheses, rates[1] - rates[0], labels)
     inside = np.ones(aligned.n, bool) if condition < 0 else hypotheses.conditions.hold[:, condition]
     a, b = _sides(rates, inside, labels, aligned.paired)
     size = measure(a, b, aligned.paired)
-    evidence = _evidence(hypotheses, aligned, j, inside)
+    evidence = _evidence(aligned, shows, inside)
     spoken = None if condition < 0 else hypotheses.conditions.statements[condition]
     p = float(hypotheses.design.p_values(labels, np.array([one.hypothesis]))[0])
     return Finding(
@@ -116,16 +114,29 @@ def _sides(
     return either[inside & ~first], either[inside & first]
 
 
+def _any_of(columns: list[Column]) -> Column:
+    """Make one behaviour of several that are parts of one change."""
+    if len(columns) == 1:
+        return columns[0]
+    patterns = [c.pattern for c in columns]
+    marked = all(p.startswith(IGNORING_CASE) for p in patterns)
+    return replace(
+        columns[0],
+        statement=", or ".join(c.statement for c in columns),
+        pattern=IGNORING_CASE + "|".join(p.removeprefix(IGNORING_CASE) for p in patterns)
+        if marked
+        else columns[0].pattern,
+    )
+
+
 def _evidence(
-    hypotheses: Hypotheses, aligned: Aligned, j: int, inside: NDArray[np.bool_]
+    aligned: Aligned, shows: NDArray[np.bool_], inside: NDArray[np.bool_]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    shows = hypotheses.columns.shows
-    docs = shows.indices[shows.indptr[j] : shows.indptr[j + 1]]
-    lists = []
-    for side in (0, 1):
-        units = np.unique(aligned.unit[docs[aligned.side[docs] == side]])
-        lists.append(tuple(aligned.ids[u] for u in units if inside[u]))
-    return lists[0], lists[1]
+    a, b = (np.unique(aligned.unit[shows & (aligned.side == side)]) for side in (0, 1))
+    return (
+        tuple(aligned.ids[u] for u in a if inside[u]),
+        tuple(aligned.ids[u] for u in b if inside[u]),
+    )
 
 
 def _where(hypotheses: Hypotheses, difference: NDArray[np.float64], labels: Labels) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,7 @@ def mmd(
     embedded: Array,
     averaging: tuple[sparse.csr_matrix, sparse.csr_matrix],
     paired: bool,
-    labels: Labels,
+    labels: Sequence[Labels],
     seed: int,
 ) -> Floats:
     """Return the squared maximum mean discrepancy under each assignment of labels.
@@ -47,11 +48,11 @@ def mmd(
         embedded: Embeddings of the responses, shape (responses, d).
         averaging: Matrices that take responses to prompt means, of A and of B.
         paired: Whether labels are signs (sign flips) or memberships of B.
-        labels: Assignments, shape (prompts, draws).
+        labels: Assignments, in parts of shape (prompts, draws) each.
         seed: Of the frequencies.
 
     Returns:
-        Shape (draws,).
+        Of all parts one after another, shape (draws,).
     """
     rng = np.random.default_rng(seed)
     some = embedded[rng.integers(0, len(embedded), (2, 2000))]
@@ -61,9 +62,9 @@ def mmd(
     features = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
     a, b = (np.asarray(w @ features) for w in averaging)
     values = b - a if paired else (a + b) - (a + b).mean(axis=0)
-    sums = values.T @ labels
-    result: Floats = (sums.astype(np.float64) ** 2).sum(axis=0)
-    return result
+    return np.concatenate(
+        [((values.T @ part).astype(np.float64) ** 2).sum(axis=0) for part in labels]
+    )
 
 
 def combine(parts: dict[str, tuple[float, NDArray[np.floating]]]) -> Gate:

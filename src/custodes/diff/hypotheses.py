@@ -12,7 +12,9 @@ from custodes.diff.clusters import cluster_columns
 from custodes.diff.columns import Column, Columns, join, without_duplicates
 from custodes.diff.conditions import Conditions, find_conditions
 from custodes.diff.embedding import embed
-from custodes.diff.features import feature_columns
+from custodes.diff.features import end_columns, feature_columns
+from custodes.diff.meanings import meaning_columns
+from custodes.diff.parts import read_parts
 from custodes.diff.phrases import phrase_columns
 from custodes.diff.randomization import Design, Relabelings, SignFlips
 from custodes.diff.responses import Aligned
@@ -20,18 +22,22 @@ from custodes.diff.style import count_columns, style_columns
 from custodes.diff.text import read_corpus
 from custodes.models.base import Array
 
-__all__ = ["FAMILIES", "LEAST", "Hypotheses", "averaging", "build"]
+__all__ = ["FAMILIES", "LEAST", "SHARES", "Hypotheses", "averaging", "build"]
 
-FAMILIES = (
-    "behaviour",
-    "style",
-    "count",
-    "word",
-    "phrase",
-    "long phrase",
-    "cluster",
-    "condition",
-)
+# Families, and how the error budget is shared among them: more where a planted change of the
+# development set was mostly found. Fixed beforehand, so that the shares cost nothing else.
+SHARES = {
+    "behaviour": 2.0,
+    "style": 1.0,
+    "count": 0.5,
+    "word": 1.0,
+    "phrase": 1.0,
+    "long phrase": 1.5,
+    "cluster": 1.0,
+    "meaning": 1.0,
+    "condition": 0.5,
+}
+FAMILIES = tuple(SHARES)
 # Fewer discordant prompts than this cannot be significant at any usual rate: 2 * 2**-8 = .008.
 LEAST = 8
 # Behaviours under a condition must leave room for one: discordant prompts, share of the prompts.
@@ -118,20 +124,28 @@ def build(aligned: Aligned, seed: int) -> Hypotheses:
 
 
 def _behaviours(aligned: Aligned, embedded: Array, prompts: Array, seed: int) -> Columns:
-    corpus = read_corpus(aligned.texts)
     asked = [aligned.prompts[u] for u in aligned.unit]
+    # Clusters start from some of the texts. Sorted, they start from the same ones whichever side
+    # gave them: whose a text is must show in no column.
+    order = sorted(range(len(asked)), key=lambda k: (aligned.texts[k], asked[k]))
+    texts, asked = [aligned.texts[k] for k in order], [asked[k] for k in order]
+    embedded, prompts = embedded[order], prompts[aligned.unit[order]]
+    corpus, parts = read_corpus(texts), read_parts(texts)
     columns = join(
         [
-            feature_columns(aligned.texts, asked, corpus),
-            style_columns(aligned.texts, corpus, embedded, prompts[aligned.unit]),
+            feature_columns(texts, asked, corpus),
+            end_columns(parts),
+            style_columns(texts, corpus, parts, embedded, prompts),
             count_columns(corpus),
-            cluster_columns(aligned.texts, embedded, LEAST, seed),
+            cluster_columns(texts, embedded, parts, LEAST, seed),
+            meaning_columns(corpus, seed),
             phrase_columns(corpus, LEAST),
         ]
     )
     columns = _rarer_way_round(columns)
     sizes = np.diff(columns.shows.indptr)
-    return without_duplicates(columns.take(np.flatnonzero(sizes >= LEAST)), seed)
+    distinct = without_duplicates(columns.take(np.flatnonzero(sizes >= LEAST)), seed)
+    return Columns(distinct.columns, distinct.shows[np.argsort(order)])
 
 
 def _rarer_way_round(columns: Columns) -> Columns:

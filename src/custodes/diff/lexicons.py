@@ -241,6 +241,14 @@ LEXICONS: dict[str, tuple[str, ...]] = {
         not, no, never, none, nothing, nobody, neither, nor, cannot, can't, don't, doesn't, didn't
         won't, isn't, aren't, wasn't, weren't, shouldn't, wouldn't, couldn't, without, hardly
         """),
+    "tells of the past": _entries("""
+        was, were, had, did, been, went, said, made, came, got, took, became, began, could, would
+        used to, wasn't, weren't, didn't, hadn't
+        """),
+    "looks ahead": _entries("""
+        will, shall, going to, won't, i'll, you'll, we'll, they'll, it'll, soon, someday, eventually
+        in the future, about to
+        """),
     "compares or pictures": _entries("""
         like a, like an, as if, as though, as a, just as, similar to, compared to, think of it as
         metaphor, analogy, imagine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ MOST_CANDIDATES = 1500
 LOOSE_SCORE = 3.0
 # Two behaviours go together when the z of their agreement over prompts is beyond this.
 TOGETHER = 2.5
+# A further part of a change must be sharp: this share of the responses with it is of the change.
+SHARP = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Selected:
         q: Estimated share of false ones among the findings up to this one.
         aliases: Other hypotheses that the same responses bear out.
         composition: Hypotheses that moved only because this one did.
+        parts: Hypotheses that go together with it and yet are there without it: other parts of
+            one change, such as several words of one way of speaking.
     """
 
     hypothesis: int
@@ -41,14 +45,15 @@ class Selected:
     q: float
     aliases: tuple[int, ...]
     composition: tuple[int, ...]
+    parts: tuple[int, ...] = ()
 
 
 def select(hypotheses: Hypotheses, null: Null, labels: Labels, fdr: float) -> list[Selected]:
     """Choose findings one after another; each must be there without the ones before it.
 
-    After j findings, the next may be as surprising as j + 1 false ones in ``1 / fdr`` would
-    allow: Benjamini & Hochberg's rule counted in findings, not in hypotheses, so that twenty
-    phrases of one sentence do not buy room for two false ones. A hypothesis that goes together
+    Every finding must be so surprising that fewer than ``fdr`` false ones were to be expected,
+    however many there are. Benjamini & Hochberg would let the j-th be j times as likely; most of
+    what that let in was false (docs/diff.md). A hypothesis that goes together
     with a finding is scored again on the prompts that do not bear on that finding; if it is no
     longer surprising there, it is another face of it (or, where they move apart, composition).
     Agreement and the prompts left out do not depend on the labels, so both scores are valid.
@@ -62,8 +67,8 @@ def select(hypotheses: Hypotheses, null: Null, labels: Labels, fdr: float) -> li
         return []
     work = _Pool(hypotheses, null, labels, pool, scores=scores, expected=expected)
     chosen: list[Selected] = []
-    while (leader := work.best(fdr * (len(chosen) + 1))) is not None:
-        chosen.append(work.take(leader, fdr * (len(chosen) + 1), len(chosen) + 1))
+    while (leader := work.best(fdr)) is not None:
+        chosen.append(work.take(leader, fdr, len(chosen) + 1))
     return _with_q(chosen)
 
 
@@ -75,9 +80,7 @@ def _with_q(chosen: list[Selected]) -> list[Selected]:
     for rank in range(len(ordered), 0, -1):
         one = ordered[rank - 1]
         q = min(q, one.expected / rank)
-        out.append(
-            Selected(one.hypothesis, one.score, one.expected, q, one.aliases, one.composition)
-        )
+        out.append(replace(one, q=q))
     return out[::-1]
 
 
@@ -103,14 +106,20 @@ class _Pool:
         self._lost = [0] * len(pool)
         self._taken: list[NDArray[np.bool_]] = []
         self._values = _signed(hypotheses, pool)
-        self._effects, self._shown = _sizes(hypotheses, pool, labels)
+        self._effects, self._shown, self._noise = _sizes(hypotheses, pool, labels)
         self._sharp = _sharpness(self._effects, self._shown)
 
     def best(self, level: float) -> int | None:
-        """Return the sharpest candidate (place in the pool) that is surprising enough."""
+        """Return the sharpest candidate (place in the pool) that is surprising enough.
+
+        One under a condition leads only where none without is left: where both are there, the
+        sharper half of a change must not stand for the whole.
+        """
         open_ = np.flatnonzero(self._alive & (self._now <= level))
         if not len(open_):
             return None
+        plain = open_[self._hypotheses.condition[self._pool[open_]] < 0]
+        open_ = plain if len(plain) else open_
         order = np.lexsort((self._expected[open_], -self._sharp[open_]))
         return int(open_[order[0]])
 
@@ -127,6 +136,7 @@ class _Pool:
         order = np.argsort(self._expected, kind="stable")
         aliases = [int(self._pool[i]) for i in order if (faces[i] or i == leader) and i != best]
         moved = [int(self._pool[i]) for i in order if explained[i] and together[i] < 0]
+        parts = self._parts(best, level)
         hypothesis = int(self._pool[best])
         expected = float(self._expected[best])
         return Selected(
@@ -136,7 +146,22 @@ class _Pool:
             expected / rank,
             tuple(aliases),
             tuple(moved),
+            tuple(int(self._pool[i]) for i in parts),
         )
+
+    def _parts(self, best: int, level: float) -> list[int]:
+        """Take what goes together with a finding in one direction and is there without it."""
+        parts: list[int] = []
+        if self._hypotheses.condition[self._pool[best]] >= 0:
+            return parts
+        plain = self._hypotheses.condition[self._pool] < 0
+        beside = plain & (self._agreement(best) >= TOGETHER) & (self._sharp >= SHARP)
+        while len(open_ := np.flatnonzero(beside & self._alive & (self._now <= level))):
+            part = int(open_[np.argmin(self._now[open_])])
+            self._alive[part] = False
+            self._explained(self._agreement(part), self._rows(part), level)
+            parts.append(part)
+        return parts
 
     def _rows(self, i: int) -> NDArray[np.bool_]:
         rows = np.zeros(self._values.shape[0], np.bool_)
@@ -182,14 +207,16 @@ class _Pool:
         """Choose the face whose responses are most nearly the changed ones.
 
         Of ``shown`` prompts about ``|effect|`` show the behaviour because of the change, out of
-        as many changed prompts as the widest face moved: precision, recall, and their F1.
+        as many changed prompts as the widest face moved: precision, recall, and their F1. Wide
+        faces move by chance, too, so each effect is taken as one standard error smaller.
         """
         places = np.append(np.flatnonzero(faces), leader)
         # Where the change shows on all prompts, `findings` says under which condition it holds.
         plain = places[self._hypotheses.condition[self._pool[places]] < 0]
         places = plain if len(plain) else places
         moved = np.abs(self._effects[places])
-        fit = 2 * moved / (self._shown[places] + moved.max())
+        sure = np.maximum(moved - self._noise[places], 0)
+        fit = 2 * sure / (self._shown[places] + moved.max())
         order = np.lexsort((self._expected[places], -np.round(fit, 6)))
         return int(places[order[0]])
 
@@ -214,22 +241,33 @@ def _within(
     return values
 
 
-def _sizes(hypotheses: Hypotheses, pool: NDArray[np.intp], labels: Labels) -> tuple[Floats, Floats]:
-    """Return the net number of prompts that moved, and how many show it on the higher side."""
+def _sizes(
+    hypotheses: Hypotheses, pool: NDArray[np.intp], labels: Labels
+) -> tuple[Floats, Floats, Floats]:
+    """Measure the candidates.
+
+    Returns:
+        The net number of prompts that moved, how many show it on the higher side, and the
+        standard error of the former by what moved without a change: both ways equally.
+    """
     behaviour = hypotheses.behaviour[pool]
     a = _within(hypotheses, pool, hypotheses.rates_a[:, behaviour].tocsc())
     b = _within(hypotheses, pool, hypotheses.rates_b[:, behaviour].tocsc())
     one = labels[:, 0] > 0
     if hypotheses.paired:
         sum_a, sum_b = one @ a + ~one @ b, one @ b + ~one @ a
+        either = np.asarray(abs(b - a).sum(axis=0)).ravel()
     else:
         size = np.array([hypotheses.members(int(h))[one].sum() for h in pool])
         rest = np.array([hypotheses.members(int(h))[~one].sum() for h in pool])
         sum_b = one @ (a + b)
         sum_a = (~one @ (a + b)) * size / np.maximum(rest, 1)
+        either = sum_a + sum_b
+    effects = np.asarray(sum_b - sum_a, np.float64).ravel()
     return (
-        np.asarray(sum_b - sum_a, np.float64).ravel(),
+        effects,
         np.asarray(np.maximum(sum_a, sum_b), np.float64).ravel(),
+        np.sqrt(np.maximum(np.asarray(either, np.float64) - np.abs(effects), 0)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +26,12 @@ class Null:
     A family is a set of hypotheses that shares one part of the error budget. Families are of
     very different size (a few dozen long phrases, thousands of words), and within one the
     hypotheses depend on each other; so each is calibrated by its own largest score under
-    relabelling (Westfall & Young 1993), and each has the same budget.
+    relabelling (Westfall & Young 1993), and each has a fixed share of the budget.
 
     Attributes:
         family: Family of each hypothesis, shape (hypotheses,).
         sizes: Hypotheses in each family, shape (families,).
+        shares: Share of the error budget of each family, adding up to 1, shape (families,).
         largest: Largest score of each family in each relabelling, shape (families, draws).
         counts: Mean number of hypotheses of a family that score at least ``STEP`` × index,
             shape (families, BINS).
@@ -37,6 +39,7 @@ class Null:
 
     family: NDArray[np.intp]
     sizes: NDArray[np.int64]
+    shares: Floats
     largest: NDArray[np.float32]
     counts: Floats
 
@@ -69,14 +72,14 @@ class Null:
             mean = self.counts[f, bin_]
             mean = np.where(mean > 0, np.maximum(mean, 1 / (draws + 1)), np.inf)
             bound = self.sizes[f] * 10.0 ** -scores[mine].astype(float)
-            out[mine] = np.minimum(np.minimum(clumps, mean), bound)
-        return out * len(self.sizes) * CAUTION
+            out[mine] = np.minimum(np.minimum(clumps, mean), bound) / self.shares[f]
+        return out * CAUTION
 
 
 def null_distribution(
     design: Design,
     family: NDArray[np.intp],
-    families: int,
+    weights: Sequence[float],
     labels: Labels,
 ) -> Null:
     """Score every hypothesis under random relabellings.
@@ -86,10 +89,10 @@ def null_distribution(
     Args:
         design: The test.
         family: Family of each hypothesis, shape (hypotheses,).
-        families: How many families there are.
+        weights: How much of the error budget each family gets, in any unit.
         labels: Relabellings, shape (units, draws).
     """
-    draws = labels.shape[1]
+    draws, families = labels.shape[1], len(weights)
     largest = np.zeros((families, draws), np.float32)
     counts = np.zeros((families, BINS))
     width = max(1, BLOCK // max(draws, 1))
@@ -102,4 +105,5 @@ def null_distribution(
             counts[f] += np.bincount(bins.ravel(), minlength=BINS)
     counts = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1] / max(draws, 1)
     sizes = np.bincount(family, minlength=families)
-    return Null(family, sizes, largest, counts)
+    shares = np.array(weights, float) / sum(weights)
+    return Null(family, sizes, shares, largest, counts)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from custodes.diff.columns import Column, Columns, from_masks, word_pattern
 from custodes.diff.embedding import pieces
-from custodes.diff.text import END, START, Corpus, sentences
+from custodes.diff.parts import Parts
+from custodes.diff.text import END, START, TERMINAL, Corpus
 from custodes.models.base import Array
 
 __all__ = ["count_columns", "style_columns"]
@@ -20,23 +21,24 @@ QUANTILES = (0.01, 0.02, 0.04, 0.08, 0.15, 0.25, 0.4, 0.6, 0.75, 0.85, 0.92, 0.9
 # Tokens in at least this share of the responses are also counted, not only looked for.
 COMMON = 0.15
 MOST_COMMON = 120
+ODD_PIECES = 3  # Into how many pieces a word falls that is no word of the language.
 
 
 def style_columns(
-    texts: Sequence[str], corpus: Corpus, embedded: Array, embedded_prompts: Array
+    texts: Sequence[str], corpus: Corpus, parts: Parts, embedded: Array, embedded_prompts: Array
 ) -> Columns:
     """Cut every measure at quantiles of all responses together, from below and from above.
 
     Args:
         texts: The responses.
         corpus: The responses, tokenised.
+        parts: Their sentences.
         embedded: Their embeddings, rows of length 1 (or 0), shape (responses, d).
         embedded_prompts: The embedding of each response's prompt, the same shape.
     """
     columns: list[Column] = []
     shows: list[NDArray[np.bool_]] = []
-    measures = _measures(texts, corpus)
-    measures["likeness to the prompt"] = np.einsum("nd,nd->n", embedded, embedded_prompts)
+    measures = _measures(texts, corpus, parts) | _likenesses(parts, embedded, embedded_prompts)
     for name, values in measures.items():
         for q in QUANTILES:
             cut = float(np.quantile(values, q))
@@ -46,7 +48,38 @@ def style_columns(
     return from_masks(columns, shows, corpus.n)
 
 
-def _measures(texts: Sequence[str], corpus: Corpus) -> dict[str, NDArray[np.float64]]:
+def _broken_off(texts: Sequence[str], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Size texts that end without a stop; a limit on tokens makes such texts equally long."""
+    whole = np.array([text.rstrip().endswith(TERMINAL) or not text.strip() for text in texts], bool)
+    return np.where(whole, sizes.max(initial=0), sizes)
+
+
+def _likenesses(parts: Parts, embedded: Array, prompts: Array) -> dict[str, NDArray[np.float64]]:
+    """Measure how far a response, and each of its ends, keeps to the prompt and to itself."""
+    measures = {"likeness to the prompt": np.einsum("nd,nd->n", embedded, prompts)}
+    for last, name in ((False, "the first sentence"), (True, "the last sentence")):
+        owner, which = parts.end(last)
+        points = parts.points[which]
+        words = np.array([len(parts.texts[k].split()) for k in which])
+        for what, values in (
+            (f"words in {name}", words),
+            (f"likeness of {name} to the prompt", np.einsum("nd,nd->n", points, prompts[owner])),
+            (f"likeness of {name} to the rest", _to_the_rest(points, parts, embedded, owner)),
+        ):
+            measures[what] = np.zeros(parts.n)
+            measures[what][owner] = values
+    return {name: values.astype(np.float64) for name, values in measures.items()}
+
+
+def _to_the_rest(
+    points: Array, parts: Parts, embedded: Array, owner: NDArray[np.intp]
+) -> NDArray[np.floating]:
+    # A response of one sentence has no rest and is taken to be like itself.
+    likeness = np.einsum("nd,nd->n", points, embedded[owner])
+    return np.where(parts.count[owner] > 1, likeness, 1.0)
+
+
+def _measures(texts: Sequence[str], corpus: Corpus, parts: Parts) -> dict[str, NDArray[np.float64]]:
     word = np.array([s[0].isalpha() for s in corpus.spellings])
     size = np.array([len(s) if s[0].isalpha() else 0 for s in corpus.spellings])
     upper = np.array([s.isupper() and len(s) > 1 for s in corpus.spellings])
@@ -58,7 +91,13 @@ def _measures(texts: Sequence[str], corpus: Corpus) -> dict[str, NDArray[np.floa
     some = np.maximum(words, 1)
     tokens = np.maximum(corpus.lengths, 1)
     letters = np.bincount(corpus.doc, weights=size[corpus.cased], minlength=corpus.n)
-    parts = np.array([len(sentences(text)) for text in texts], float)
+    spoken = parts.count.astype(float)
+    endings = {
+        e: by_doc(
+            np.array([len(v) > 4 and v.endswith(e) for v in corpus.vocabulary])[corpus.tokens]
+        )
+        for e in ("ed", "ing", "ly")
+    }
     stops = {m: by_doc(np.array([t == m for t in corpus.vocabulary])[corpus.tokens]) for m in ".!?"}
     all_stops = np.maximum(sum(stops.values()), 1)
     # How common each word is among all responses: rare ones are names, typos, other languages.
@@ -67,20 +106,26 @@ def _measures(texts: Sequence[str], corpus: Corpus) -> dict[str, NDArray[np.floa
     cut = np.zeros(len(corpus.spellings), np.int64)
     cut[word] = pieces([s for s, w in zip(corpus.spellings, word, strict=True) if w])
     in_pieces = np.bincount(corpus.doc, weights=cut[corpus.cased], minlength=corpus.n)
+    # Common words are few pieces: what is neither common here nor anywhere is odd.
+    small = np.array([s.islower() for s in corpus.spellings])
+    odd = rare & (cut >= ODD_PIECES)[corpus.cased] & small[corpus.cased]
     short = (size[corpus.cased] <= 3) & word[corpus.cased]
     long = size[corpus.cased] >= 8
     return {
         "words": words,
         "characters": np.array([len(text) for text in texts], float),
-        "sentences": parts,
-        "words per sentence": words / np.maximum(parts, 1),
+        "sentences": spoken,
+        "words per sentence": words / np.maximum(spoken, 1),
         "letters per word": letters / some,
         "share of long words": by_doc(long) / some,
         "share of short words": by_doc(short) / some,
         "share of different words": _distinct(corpus, word[corpus.cased]) / some,
         "share of rare words": by_doc(rare) / some,
         "share of words in three pieces or more": by_doc((cut >= 3)[corpus.cased]) / some,
+        "odd words": by_doc(odd).astype(float),
+        "share of odd words": by_doc(odd) / some,
         "letters per piece": letters / np.maximum(in_pieces, 1),
+        **{f"share of words in -{e}": count / some for e, count in endings.items()},
         "share of capitalised words": by_doc(title[corpus.cased]) / some,
         "share of words in capitals": by_doc(upper[corpus.cased]) / some,
         "share of digits": by_doc(digit[corpus.cased]) / tokens,
@@ -93,6 +138,7 @@ def _measures(texts: Sequence[str], corpus: Corpus) -> dict[str, NDArray[np.floa
         "non-ASCII characters": np.array(
             [len(text.encode("utf-8", "replace")) - len(text) for text in texts], float
         ),
+        "pieces before it breaks off": _broken_off(texts, in_pieces + by_doc(mark[corpus.cased])),
         "lines": np.array([text.count("\n") for text in texts], float),
     }
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["END", "NEWLINE", "START", "Corpus", "read_corpus", "sentences", "tokenize"]
+__all__ = ["END", "NEWLINE", "START", "TERMINAL", "Corpus", "read_corpus", "sentences", "tokenize"]
 
 START, END, NEWLINE = "\x02", "\x03", "\n"
+# What a text that was not cut off ends with.
+TERMINAL = tuple(".!?…:;)\"'”’`*。！？")
 
 # One token is a word with its apostrophes, a number, a line break, one character of a script
 # that writes no spaces between words, or any other single character that is not a space.
