@@ -12,10 +12,12 @@ from texts import edited, made_up
 from custodes.cli import main
 from custodes.diff import run as running
 from custodes.diff.config import DiffConfig
+from custodes.diff.output import lines
 from custodes.diff.responses import Responses
 from custodes.diff.run import run_diff
 from custodes.errors import ConfigError, ModelError, RunError
 from custodes.models.base import Chat, Sampling
+from custodes.report.diff import write_diff_report
 from support.scripted import ScriptedModel
 
 Fails = Callable[..., str]
@@ -194,9 +196,7 @@ def test_a_folder_of_another_diff_is_refused(tmp_path: Path, fails: Fails) -> No
     assert "another config" in fails(a, b, "--out", str(tmp_path / "other"))
 
 
-def test_labels_are_kept_and_told(
-    tmp_path: Path, models: dict[str, ScriptedModel], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_labels_are_kept_and_told(tmp_path: Path, models: dict[str, ScriptedModel]) -> None:
     def label(asked: str) -> str:
         if "Two writers" in asked:
             return "- The answer shouts at me\n- The answer is in French"
@@ -223,6 +223,12 @@ def test_labels_are_kept_and_told(
     assert [h["passed"] for h in content["labeler"]["hypotheses"]] == [True, False]
     assert content["labeler"]["baseline"] == 1
     assert "llm" in [f["kind"] for f in content["findings"]]
+    page = write_diff_report(tmp_path / "out").read_text()
+    assert "1 of 2 held" in page
+    assert "The answer is in French" in page
+    said = "\n".join(lines(done.diff, done.labelled))
+    assert "labeler: 2 hypotheses, 1 held" in said
+    assert "+100 points more pairs right than wrong: a bag of words" in said
 
 
 def test_where_weights_part(tmp_path: Path, tiny_model_dir: Path, tiny_adapter_dir: Path) -> None:
@@ -239,6 +245,9 @@ def test_where_weights_part(tmp_path: Path, tiny_model_dir: Path, tiny_adapter_d
     gaps = [abs(row["gap"]) for row in found["tokens"]]
     assert gaps == sorted(gaps, reverse=True)
     assert gaps[0] > 0
+    page = write_diff_report(tmp_path / "out").read_text()
+    assert "Where their weights part" in page
+    assert len(page.encode()) < 2_000_000
     best = [row["divergence"] for row in found["prompts"]["found"]]
     assert best == sorted(best, reverse=True)
     assert found["prompts"]["ordinary"] > 0
@@ -306,3 +315,26 @@ def test_an_engine_that_fails_keeps_what_was_answered(
     with pytest.raises(ModelError, match="fell over"):
         run_diff(config, tmp_path / "out")
     assert len((tmp_path / "out" / "responses_a.jsonl").read_text().splitlines()) == 16
+
+
+def test_contrastive_text_is_shown_as_text(tmp_path: Path) -> None:
+    a, b = (write(tmp_path / f"{x}.jsonl", made_up(12, i, x)) for i, x in enumerate("ab"))
+    run_diff(DiffConfig(a=a, b=b), tmp_path / "out")
+    bad = "<script>\x1b[31m</script>"
+    row = {"prompt_id": bad, "prompt": bad, "text": bad + "!", "tokens": [bad, "!"], "gaps": [4, 0]}
+    token = {"prompt_id": bad, "answer_of": "a", "before": bad, "token": "\n", "gap": -2.5}
+    found = {
+        "prompt": bad, "divergence": 1.0, "when_found": 2.0, "answer_a": bad, "answer_b": "",
+        "round": 1,
+    }  # fmt: skip
+    content = {
+        "schema": 1, "strength": 1.0, "cut": 0.1, "b_not_a": [row], "tokens": [token],
+        "a_not_b": [row | {"tokens": ["\ufffd"], "gaps": [4.0]}],
+        "prompts": {"ordinary": 0.1, "found": [found]},
+    }  # fmt: skip
+    (tmp_path / "out" / "contrast.json").write_text(json.dumps(content))
+    page = write_diff_report(tmp_path / "out").read_text()
+    assert "<script" not in page
+    assert "\x1b" not in page
+    assert '<mark class="far">&lt;script&gt;\\x1b[31m&lt;/script&gt;</mark>!' in page
+    assert "⏎" in page

@@ -18,7 +18,7 @@ from custodes.text import one_line
 __all__ = ["answer", "complete"]
 
 # Requests in one batch: enough to fill an engine; at most this much is asked again after a crash.
-BATCH = 256
+BATCH = 64
 
 
 def answer(

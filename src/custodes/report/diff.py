@@ -98,6 +98,7 @@ def render_diff(
         contrast=contrast,
         texts=TEXTS,
         gapped=_gapped,
+        token=_token,
         total=sum(diff["looked_at"].values()),
     )
 
@@ -151,3 +152,8 @@ def _gapped(row: dict[str, Any]) -> Markup:
         said = escape(visible(token))
         out += Markup('<mark class="{}">{}</mark>').format(strength, said) if strength else said
     return out
+
+
+def _token(text: str) -> str:
+    """Write a token so that spaces and line ends can be seen where there is nothing else."""
+    return text if text.strip() else text.replace(" ", "␣").replace("\n", "⏎")
