@@ -10,7 +10,9 @@ from scipy import sparse
 from custodes.diff.columns import Column
 from custodes.diff.concepts import concept_shifts, hidden_means, read_concepts
 from custodes.diff.drift import drift
+from custodes.diff.effects import measure
 from custodes.diff.evidence import (
+    STAKES,
     BettingProcess,
     always_interval,
     detectable_drift,
@@ -53,6 +55,18 @@ def test_capital_grows_where_something_does() -> None:
     log_e = [process.bet(sparse.csc_matrix(np.ones((10, 1))))[0] for _ in range(3)]
     assert log_e == sorted(log_e)
     assert log_e[-1] > np.log(1e4)
+
+
+def test_the_capital_is_the_product_of_the_bets() -> None:
+    rng = np.random.default_rng(4)
+    rounds = [rng.choice([-1.0, -0.5, 0.0, 0.25, 1.0], (30, 3)) for _ in range(2)]
+    process = BettingProcess(3)
+    for given in rounds:
+        log_e = process.bet(sparse.csc_matrix(given))
+    for j in range(3):
+        played = np.concatenate([given[:, j] for given in rounds])
+        capital = [np.prod(1 + stake * played) for stake in STAKES]
+        assert log_e[j] == pytest.approx(np.log(np.mean(capital)))
 
 
 def test_e_bh_is_the_textbook_rule() -> None:
@@ -163,6 +177,16 @@ def test_intervals_hold_at_all_generations_together() -> None:
     assert missed <= 6
     low, high = always_interval(np.repeat([0.0, 1.0], [150, 50]), 0.05)
     assert high - low < 0.3
+
+
+def test_effects_are_those_of_pairs() -> None:
+    (monitor,) = lineages([np.array([0.1, 0.5]), np.array([0.3, 0.5])], 1)
+    seen = monitor.rounds[0]
+    for j in (0, 1):
+        columns = (np.asarray(x[:, [j]].todense()).ravel() for x in (seen.first, seen.now))
+        told, expected = monitor.behaviour(j).sizes[0], measure(*columns, paired=True)
+        assert (told.rate_a, told.rate_b) == pytest.approx((expected.rate_a, expected.rate_b))
+        assert (told.low, told.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_receding_bets_on_the_way_back_alone() -> None:

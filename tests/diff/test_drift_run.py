@@ -83,7 +83,10 @@ def test_it_says_what_drifts_and_leaves_a_report(tmp_path: Path, prompts: str) -
     assert sorry["certain"] == 1
     assert [row["effect"] > 0.4 for row in sorry["first"]] == [True, True]
     assert abs(sorry["parent"][1]["effect"]) < 0.3
-    assert all(abs(row["effect"]) < 0.2 for row in sorry["control"]["first"])
+    again = [row["effect"] for row in sorry["control"]["first"]]
+    # Not blind: its two sides are different draws, and differ by chance alone.
+    assert any(again)
+    assert all(abs(effect) < 0.2 for effect in again)
     shown = sorry["examples"][0]
     start, end = shown["spans_now"][0]
     assert "sorry" in shown["now"][start:end].lower()

@@ -106,6 +106,25 @@ def test_each_generation_moves_and_comes_from_the_one_before(
     assert (folder / "events.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("select", "name"), [("self", "own likelihood"), ("expert", "vowels"), ("random", "chance")]
+)
+def test_who_chooses_is_who_was_asked_to(
+    tmp_path: Path, tiny_model_dir: Path, select: str, name: str
+) -> None:
+    folder = tmp_path / "run"
+    run(tmp_path, folder, tiny_model_dir, select, generations=1)
+    stages = folder / "checkpoints" / "1" / "stages"
+    answers, rated = (
+        json.loads((stages / f"{what}-helpfulness.json").read_text())
+        for what in ("answers", "ratings")
+    )
+    vowels = [[sum(c in "aeiou" for c in t) / max(1, len(t)) for t in texts] for texts in answers]
+    assert (rated == vowels) == (name == "vowels")
+    bounded = [value for values in rated for value in values if value is not None]
+    assert all(0 <= value <= 1 for value in bounded)
+
+
 def test_weights_that_stay_fail_a_control(tmp_path: Path, tiny_model_dir: Path) -> None:
     still = TeacherOptions(**{**vars(TEACHER), "dpo": DpoOptions(batch=4, learning_rate=1e-12)})
     done = run(tmp_path, tmp_path / "r", tiny_model_dir, "self", teacher=still, generations=1)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 __all__ = [
+    "STAKES",
     "BettingProcess",
     "Detectable",
     "always_interval",
@@ -20,9 +22,10 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-# Bets on either direction and of every size: the stake lost is at most this share.
-UPWARD = np.geomspace(0.02, 0.98, 20)
-STAKES = np.concatenate([-UPWARD[::-1], UPWARD])
+# Bets on either direction and of every size. Spaced like this, the mixture is the one of Krichevsky
+# & Trofimov (1981): within half a log of the best single stake, however many prompts there are.
+STAKES = np.cos(np.pi * (np.arange(64) + 0.5) / 64)
+UPWARD = STAKES[STAKES > 0]
 
 # Means that an interval may end at; it is widened to the next of them.
 GRID = np.linspace(-1, 1, 401)
@@ -56,9 +59,13 @@ class BettingProcess:
             The natural log of each e-value so far, shape (behaviours,).
         """
         columns = sparse.csc_matrix(differences)
-        for j in range(columns.shape[1]):
-            values = columns.data[columns.indptr[j] : columns.indptr[j + 1]].astype(float)
-            self._log_capital[j] += np.log1p(np.outer(STAKES, values)).sum(axis=1)
+        values, kind = np.unique(columns.data.astype(float), return_inverse=True)
+        # Few values are different, and a prompt's payoff depends on its value alone: count them.
+        column = np.repeat(np.arange(columns.shape[1]), np.diff(columns.indptr))
+        size = max(1, len(values))
+        counts = np.bincount(column * size + kind, minlength=columns.shape[1] * size)
+        payoffs_VS = np.log1p(np.outer(values, STAKES))
+        self._log_capital += counts.reshape(-1, size)[:, : len(values)] @ payoffs_VS
         return _log_mean(self._log_capital)
 
 
@@ -95,6 +102,15 @@ def always_interval(differences: Floats, alpha: float) -> tuple[float, float]:
         Its two ends, in [-1, 1], rounded outwards to 1/200.
     """
     values, times = np.unique(differences, return_counts=True)
+    return _interval(tuple(values.tolist()), tuple(times.tolist()), alpha)
+
+
+@lru_cache(maxsize=4096)
+def _interval(
+    given: tuple[float, ...], counts: tuple[int, ...], alpha: float
+) -> tuple[float, float]:
+    """Bound the mean of values that came so many times: many behaviours have the same counts."""
+    values, times = np.array(given), np.array(counts)
     # The stakes shrink so that no bet can lose more than the capital: |x - m| <= 1 + |m|.
     stakes_MS = STAKES / (1 + np.abs(GRID))[:, None]
     payoff_MV = values[None, :] - GRID[:, None]
@@ -103,7 +119,7 @@ def always_interval(differences: Floats, alpha: float) -> tuple[float, float]:
     step = GRID[1] - GRID[0]
     if not len(kept):
         # The mean lies between two grid points that are both refuted.
-        centre = float(differences.mean())
+        centre = float(values @ times / times.sum())
         return max(-1.0, centre - step), min(1.0, centre + step)
     return max(-1.0, float(GRID[kept[0]] - step)), min(1.0, float(GRID[kept[-1]] + step))
 
@@ -159,10 +175,10 @@ def detectable_drift(
     for rate in rates:
         hit = None
         for rise in np.arange(0.02, 1 - rate + 1e-9, 0.02):
-            up, down = (rate + rise) * (1 - rate), rate * (1 - rate - rise)
+            up, down = (rate + rise) * (1 - rate), rate * max(1 - rate - rise, 0.0)
             n = np.full((LINEAGES,), prompts * rounds)
             ups = rng.binomial(n, up)
-            downs = rng.binomial(n - ups, down / (1 - up))
+            downs = rng.binomial(n - ups, min(1.0, down / max(1 - up, 1e-12)))
             capital = np.outer(ups, np.log1p(STAKES)) + np.outer(downs, np.log1p(-STAKES))
             if float((_log_mean(capital) >= threshold).mean()) >= 0.8:
                 hit = round(float(rise), 2)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from custodes.diff.columns import Column
-from custodes.diff.effects import Effect, measure
+from custodes.diff.effects import Effect
 from custodes.diff.evidence import (
     BettingProcess,
     always_interval,
@@ -172,12 +172,21 @@ class Monitor:
 
     def behaviours(self) -> tuple[Behaviour, ...]:
         """Return all behaviours as of now, the most certain first."""
-        found = [self.behaviour(j) for j in range(len(self.columns))]
+        sizes = [_effects(seen) for seen in self.rounds]
+        steps = [_effects(step) for step in self._steps]
+        found = [
+            self._behaviour(j, [size[j] for size in sizes], [step[j] for step in steps])
+            for j in range(len(self.columns))
+        ]
         return tuple(sorted(found, key=lambda b: (b.certain is None, -b.log_e[-1], b.statement)))
 
     def behaviour(self, j: int) -> Behaviour:
         """Return one behaviour as of now, by its place among the columns."""
-        sizes = tuple(_effect(seen, j) for seen in self.rounds)
+        one = np.array([j])
+        sizes = [_effects(seen, one)[0] for seen in self.rounds]
+        return self._behaviour(j, sizes, [_effects(step, one)[0] for step in self._steps])
+
+    def _behaviour(self, j: int, sizes: Sequence[Effect], steps: Sequence[Effect]) -> Behaviour:
         differences = [_column(r.now, j) - _column(r.first, j) for r in self.rounds]
         always = tuple(
             # Σ 1 / (t (t + 1)) = 1: all intervals there will ever be share one error budget.
@@ -188,9 +197,9 @@ class Monitor:
             self.columns[j].statement,
             self.columns[j].pattern,
             tuple(float(e[j]) for e in self._log_e),
-            sizes,
+            tuple(sizes),
             always,
-            tuple(_effect(step, j) for step in self._steps),
+            tuple(steps),
             self._certain.get(j),
             j in self._rejected,
             self._course(j, sizes, differences),
@@ -215,8 +224,23 @@ def _column(rates: sparse.csc_matrix, j: int) -> Floats:
     return out
 
 
-def _effect(seen: Round, j: int) -> Effect:
-    return measure(_column(seen.first, j), _column(seen.now, j), paired=True)
+def _effects(seen: Round, which: NDArray[np.intp] | None = None) -> list[Effect]:
+    """Measure behaviours as `custodes.diff.effects.measure` does pairs, all of them at once."""
+    from scipy import stats
+
+    first, now = (x if which is None else x[:, which] for x in (seen.first, seen.now))
+    n = first.shape[0]
+    rate_a, rate_b = (np.asarray(x.sum(axis=0)).ravel() / n for x in (first, now))
+    difference = now - first
+    squares = np.asarray(difference.multiply(difference).sum(axis=0)).ravel()
+    # With one prompt more that moved each way.
+    centre = (rate_b - rate_a) * n / (n + 2)
+    variance = (squares + 2 - (n + 2) * centre**2) / (n + 1)
+    half = stats.t.ppf(0.975, n + 1) * np.sqrt(variance / (n + 2))
+    low = np.minimum(np.maximum(centre - half, -1), rate_b - rate_a)
+    high = np.maximum(np.minimum(centre + half, 1), rate_b - rate_a)
+    rows = zip(rate_a, rate_b, low, high, strict=True)
+    return [Effect(*map(float, row)) for row in rows]
 
 
 def _rates(first: Responses, now: Responses) -> tuple[tuple[Column, ...], Round]:
