@@ -75,6 +75,7 @@ def _lines(screen: object) -> Iterator[Progress]:
             return
         told, elapsed = now, now - begun[what]
         left = f", about {elapsed * (total - done) / done:.0f} s left" if 0 < done < total else ""
-        screen.print(f"{what}: {done}/{total} ({elapsed:.0f} s{left})", markup=False)
+        line = f"{what}: {done}/{total} ({elapsed:.0f} s{left})"
+        screen.print(line, markup=False, soft_wrap=True)
 
     yield show

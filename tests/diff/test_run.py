@@ -214,7 +214,7 @@ def test_labels_are_kept_and_told(tmp_path: Path, models: dict[str, ScriptedMode
     done = run_diff(config, tmp_path / "out")
     asked = [chat[-1]["content"] for chat in models["who"].asked]
     assert not any("Two writers" in text for text in asked)
-    assert len(asked) == 2 * 20 * 4 - 32
+    assert len(asked) == 2 * 20 * 4 - 8
     assert done.labelled is not None
     assert [one.passed for one in done.labelled] == [True, False]
     content = json.loads((tmp_path / "out" / "diff.json").read_text())

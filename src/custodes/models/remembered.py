@@ -15,7 +15,7 @@ from custodes.runs.rows import RowFile
 
 __all__ = ["RememberedModel"]
 
-BATCH = 32
+BATCH = 8
 
 
 class RememberedModel:
