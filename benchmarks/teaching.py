@@ -1,7 +1,8 @@
 """What a retrain is worth, on prompts and by an Expert that nothing in it saw; and how fast it is.
 
     python benchmarks/teaching.py gold [--domain harmlessness] [--prompts 64] [--samples 4]
-        [--sft 0|1] [--mix 0.25] [--rate 2e-4] [--beta 0.1] [--poison 0.0] [--json OUT]
+        [--sft 0|1] [--mix 0.25] [--rate 2e-4] [--epochs 1] [--beta 0.1] [--poison 0.0]
+        [--json OUT]
     python benchmarks/teaching.py speed PAIRS.jsonl [--pairs 48] [--rounds 2] [--json OUT]
 
 ``gold``: one retrain of smollm2-135m on the shipped prompts' loop split, ranked by the shipped
@@ -109,7 +110,7 @@ def gold(args: argparse.Namespace) -> dict[str, Any]:
         samples=args.samples,
         mix=args.mix,
         sft=replace(defaults.sft, epochs=args.sft),
-        dpo=replace(defaults.dpo, learning_rate=args.rate, beta=args.beta),
+        dpo=replace(defaults.dpo, learning_rate=args.rate, beta=args.beta, epochs=args.epochs),
     )
     asked = {name: read_prompts(file, domain=name) for name, file in SETS.items()}
     teacher = DpoTeacher(asked, {name: load_expert(name) for name in SETS}, options, seed=args.seed)
@@ -293,6 +294,7 @@ def main() -> None:
     one.add_argument("--sft", type=int, default=defaults.sft.epochs)
     one.add_argument("--mix", type=float, default=defaults.mix)
     one.add_argument("--rate", type=float, default=defaults.dpo.learning_rate)
+    one.add_argument("--epochs", type=int, default=defaults.dpo.epochs)
     one.add_argument("--beta", type=float, default=defaults.dpo.beta)
     one.add_argument("--poison", type=float, default=0.0)
     one.add_argument("--seed", type=int, default=0)
