@@ -15,6 +15,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks/*.py examples/*.py
 
 install: $(VENV)/.installed
 

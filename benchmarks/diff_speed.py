@@ -15,6 +15,7 @@ import multiprocessing
 import resource
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def responses(n: int, pool: list[str], rng: np.random.Generator, name: str) -> R
     return Responses(name, tuple(f"p{i}" for i in range(n)), tuple(prompts), tuple(texts))
 
 
-def measure(n: int, files: list[Path], seed: int, out: multiprocessing.SimpleQueue) -> None:
+def measure(n: int, files: list[Path], seed: int, out: multiprocessing.SimpleQueue[Any]) -> None:
     rng = np.random.default_rng(seed)
     pool = [s for f in files for texts in read_responses(f).texts for t in texts
             for s in sentences(t)] or made_up_sentences(rng)  # fmt: skip

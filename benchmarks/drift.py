@@ -94,7 +94,7 @@ def with_planted(
     if not planted:
         return shows
     hits = [(rng.random(shows.shape[0]) < rate(t)).astype(np.float32) for rate in planted]
-    return sparse.hstack([shows, sparse.csr_matrix(np.array(hits).T)], format="csr")
+    return sparse.csr_matrix(sparse.hstack([shows, sparse.csr_matrix(np.array(hits).T)]))
 
 
 def sign_p(rounds: Sequence[Round]) -> np.ndarray:

@@ -156,7 +156,7 @@ def main() -> None:
     args = parser.parse_args()
 
     queries = read_prompts(args.prompts, domain="harmlessness")
-    chats: list[Chat] = [query.chat for query in queries][: args.count]
+    chats: list[Chat] = [query.chat for query in queries[: args.count]]
     folder = pull("smollm2-135m")
     loaded: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:

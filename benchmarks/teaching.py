@@ -34,7 +34,7 @@ import numpy as np
 from custodes.data.datasets import PreferencePair, read_pairs, read_prompts
 from custodes.models import Sampling
 from custodes.models.resolve import load_torch
-from custodes.oversight.experts import load_expert
+from custodes.oversight.experts.head import load_expert
 from custodes.oversight.teacher import DpoTeacher, TeacherOptions
 from custodes.oversight.worker import BASE, ModelWorker
 from custodes.statistics import bootstrap_mean
@@ -261,7 +261,7 @@ WITHOUT: dict[str, Callable[[], Any]] = {
 def speed(args: argparse.Namespace) -> dict[str, Any]:
     short = [pair for pair in read_pairs(args.file) if len(pair.prompt) == 1]
     pairs = short[: args.pairs]
-    times: dict[str, list[float]] = {"trl": []} | {name: [] for name in WITHOUT}
+    times: dict[str, list[float]] = {name: [] for name in ("trl", *WITHOUT)}
     for _ in range(args.rounds):
         times["trl"].append(by_trl(pairs))
         for name, without in WITHOUT.items():
@@ -284,7 +284,7 @@ def print_speed(found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("gold")
     defaults = TeacherOptions()

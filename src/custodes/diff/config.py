@@ -45,20 +45,20 @@ class DiffConfig(BaseModel):
     a: str
     b: str
     prompts: str | None = None
-    limit: int | None = Field(None, ge=1)
-    samples: int = Field(1, ge=1, le=1000)
-    max_tokens: int = Field(64, ge=1)
-    temperature: float = Field(0.8, ge=0)
-    temperature_a: float | None = Field(None, ge=0)
-    temperature_b: float | None = Field(None, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
+    limit: int | None = Field(default=None, ge=1)
+    samples: int = Field(default=1, ge=1, le=1000)
+    max_tokens: int = Field(default=64, ge=1)
+    temperature: float = Field(default=0.8, ge=0)
+    temperature_a: float | None = Field(default=None, ge=0)
+    temperature_b: float | None = Field(default=None, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
     system_a: str | None = None
     system_b: str | None = None
     engine: Engine = "auto"
     labeler: str | None = None
     judge: str | None = None
-    proposals: int = Field(12, ge=1, le=24)
-    judged: int = Field(60, ge=1)
+    proposals: int = Field(default=12, ge=1, le=24)
+    judged: int = Field(default=60, ge=1)
     contrast: bool = False
-    fdr: float = Field(0.1, gt=0, le=0.5)
-    seed: int = Field(0, ge=0)
+    fdr: float = Field(default=0.1, gt=0, le=0.5)
+    seed: int = Field(default=0, ge=0)
