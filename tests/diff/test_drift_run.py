@@ -279,7 +279,9 @@ def test_a_real_lineage_is_read_inside_too(
     found = run_drift(asked, tmp_path / "d")
     concepts = found.concepts or {}
     assert concepts["control"]["findings"] == 0
-    assert any(pair["drifted"] for pair in concepts["generations"][0]["pairs"])
+    # A random model has no concepts that its sentences agree on: its distances move, unevenly.
+    changes = [abs(p["now"] - p["before"]) for p in concepts["generations"][0]["pairs"]]
+    assert max(changes) > 10 * concepts["control"]["largest"]
     assert found.about[0]["engine"] == "torch"
     assert found.about[0]["version"] != found.about[1]["version"]
     assert "layer" in write_drift_report(tmp_path / "d").read_text()
