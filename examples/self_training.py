@@ -9,10 +9,12 @@ twenty minutes on one core.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
 from custodes.config import load_config
+from custodes.errors import CustodesError
 from custodes.oversight.self_training import SelfTrainingConfig, self_train
 from custodes.progress import console
 from custodes.report import write_report
@@ -39,4 +41,13 @@ def main(out: Path, overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder for the three runs")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. generations=1")
+    args = parser.parse_args()
+    try:
+        main(args.out, args.overrides)
+    except CustodesError as error:
+        sys.exit(f"custodes: {error}")
