@@ -13,6 +13,7 @@ from custodes.diff.features import end_columns, feature_columns
 from custodes.diff.meanings import meaning_columns
 from custodes.diff.parts import read_parts
 from custodes.diff.phrases import phrase_columns
+from custodes.diff.stock import stock_columns
 from custodes.diff.style import style_columns
 from custodes.diff.text import read_corpus, sentences, tokenize
 
@@ -185,3 +186,23 @@ def test_pieces_are_counted_word_by_word() -> None:
     assert short == 1
     assert long > 5
     assert pieces(["the"]).tolist() == [1]
+
+
+def test_stock_wording_is_what_answers_other_prompts_too() -> None:
+    texts = ["It is so. Have a nice day.", "No. HAVE A NICE DAY.", "Have a nice day. It is so."]
+    names = {c.statement: k for k, c in enumerate(stock_columns([], [], read_parts([])).columns)}
+
+    def shown(what: str, prompts: list[str]) -> list[float]:
+        columns = stock_columns(texts, prompts, read_parts(texts))
+        one = columns.shows[
+            :, names[f"{what} that answers to 3 prompts or more have word for word"]
+        ]
+        result: list[float] = one.toarray().ravel().tolist()
+        return result
+
+    assert shown("says a sentence", ["a", "b", "c"]) == [1, 1, 1]
+    # Several answers to one prompt are one prompt.
+    assert shown("says a sentence", ["a", "b", "b"]) == [0, 0, 0]
+    two = "ends with 3 words that answers to 2 prompts or more have word for word"
+    columns = stock_columns(texts, ["a", "b", "c"], read_parts(texts))
+    assert columns.shows[:, names[two]].toarray().ravel().tolist() == [1, 1, 0]

@@ -18,6 +18,7 @@ from custodes.diff.parts import read_parts
 from custodes.diff.phrases import phrase_columns
 from custodes.diff.randomization import Design, Relabelings, SignFlips
 from custodes.diff.responses import Aligned
+from custodes.diff.stock import stock_columns
 from custodes.diff.style import count_columns, style_columns
 from custodes.diff.text import read_corpus
 from custodes.models.base import Array
@@ -133,13 +134,15 @@ def _behaviours(aligned: Aligned, embedded: Array, prompts: Array, seed: int) ->
     corpus, parts = read_corpus(texts), read_parts(texts)
     columns = join(
         [
+            # Of equal columns the first is kept: what can be quoted comes before what cannot.
             feature_columns(texts, asked, corpus),
             end_columns(parts),
-            style_columns(texts, corpus, parts, embedded, prompts),
-            count_columns(corpus),
+            phrase_columns(corpus, LEAST),
             cluster_columns(texts, embedded, parts, LEAST, seed),
             meaning_columns(corpus, seed),
-            phrase_columns(corpus, LEAST),
+            count_columns(corpus),
+            style_columns(texts, corpus, parts, embedded, prompts),
+            stock_columns(texts, asked, parts),
         ]
     )
     columns = _rarer_way_round(columns)

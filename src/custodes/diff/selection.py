@@ -22,6 +22,8 @@ LOOSE_SCORE = 3.0
 TOGETHER = 2.5
 # A further part of a change must be sharp: this share of the responses with it is of the change.
 SHARP = 0.5
+# How much worse a face that can be pointed at in a response may fit than one that cannot.
+POINTED = 0.9
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,9 @@ class _Pool:
         moved = np.abs(self._effects[places])
         sure = np.maximum(moved - self._noise[places], 0)
         fit = 2 * sure / (self._shown[places] + moved.max())
+        columns = self._hypotheses.columns.columns
+        behaviours = self._hypotheses.behaviour[self._pool[places]]
+        fit *= [1.0 if columns[j].pattern else POINTED for j in behaviours]
         order = np.lexsort((self._expected[places], -np.round(fit, 6)))
         return int(places[order[0]])
 

@@ -138,7 +138,9 @@ def _measures(texts: Sequence[str], corpus: Corpus, parts: Parts) -> dict[str, N
         "non-ASCII characters": np.array(
             [len(text.encode("utf-8", "replace")) - len(text) for text in texts], float
         ),
-        "pieces before it breaks off": _broken_off(texts, in_pieces + by_doc(mark[corpus.cased])),
+        "pieces before it breaks off": _broken_off(
+            texts, np.array(in_pieces + by_doc(mark[corpus.cased]), float)
+        ),
         "lines": np.array([text.count("\n") for text in texts], float),
     }
 
