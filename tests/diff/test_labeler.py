@@ -95,6 +95,7 @@ def test_replies_are_read_strictly() -> None:
         "The answer are short"
     ]
     assert read_proposals("- The answer " + "word " * 60) == []
+    assert read_proposals("- The answer of Y is longer\n- The answer is longer than others") == []
     assert [read_answer(r) for r in ("YES", "'no'", "yes, because", "")] == [1, 0, -1, -1]
 
 

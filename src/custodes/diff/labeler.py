@@ -28,18 +28,20 @@ from custodes.text import one_line
 __all__ = ["Labelled", "label", "main_share", "read_answer", "read_proposals", "with_labels"]
 
 FEWEST_PROMPTS = 20
-ROUNDS, PAIRS_SHOWN = 4, 6
+ROUNDS, PAIRS_SHOWN = 4, 4
 MOST_CHARACTERS = 500
 COUNT = 3
 MOST_WORDS = 25
 
-PROPOSE = """Two writers, X and Y, answered the same questions. Say how the answers of {more} \
-differ from those of {less}.
+PROPOSE = """Two writers, X and Y, answered the same questions.
 
 {pairs}
 
-List up to {count} properties that the answers of {more} have more often than those of {less}. \
-Write one property on each line, as "- The answer ..."."""
+What do the answers of writer {more} do that those of writer {less} do not do, or do less? Name \
+up to {count} differences of style or behaviour, not of topic: each must make sense for an answer \
+to any question. Write each in at most ten words on a line of its own, in this form:
+- The answer is polite.
+- The answer gives examples."""
 
 JUDGE = """Here is an answer to a question.
 
@@ -186,6 +188,9 @@ def read_proposals(reply: str) -> list[str]:
         if not listed:
             continue
         words = one_line(listed[1], 300).strip(" .:*-").split()
+        # A judge sees one answer: what compares, or names a writer, cannot be true of it.
+        if re.search(r"\b[XY]\b|\bthan\b", " ".join(words)):
+            continue
         if 1 < len(words) <= MOST_WORDS:
             out.append("The answer " + " ".join(words))
     return out

@@ -70,10 +70,13 @@ def run_diff(config: DiffConfig, folder: Path, *, progress: Progress = silent) -
         diff = compare(a, b, fdr=fdr, seed=config.seed, progress=progress)
         diff = replace(diff, fdr=config.fdr, notes=(*task.notes, *served["notes"], *diff.notes))
         labelled = None
+        remembered = _Remembering(run, progress)
         if config.labeler is not None:
-            labelled = _labelled(config, diff, run, progress)
+            labelled = _labelled(config, diff, run, remembered)
             diff = with_labels(diff, labelled)
-        found = _contrast(config, task, run, (a, b), progress) if config.contrast else None
+        found = None
+        if config.contrast:
+            found = _contrast(config, task, run, (a, b), remembered, progress)
         about = {
             "sides": [s.settings() | served.get(s.letter, {}) for s in task.sides],
             "labeler": config.labeler,
@@ -174,13 +177,31 @@ def _notes(task: Task, used: dict[str, Any]) -> list[str]:
     return [f"served by different engines ({said}): part of a difference may be theirs"]
 
 
-def _labelled(config: DiffConfig, diff: Diff, run: RunFolder, progress: Progress) -> list[Labelled]:
+class _Remembering:
+    """Gives models whose replies are kept in the folder; one in two roles is loaded once."""
+
+    def __init__(self, run: RunFolder, progress: Progress) -> None:
+        self._run, self._progress, self._open = run, progress, cache(load)
+
+    def __call__(self, name: str, role: str) -> RememberedModel:
+        return RememberedModel(
+            name,
+            lambda: self._open(name),
+            self._run.path / f"{role}.jsonl",
+            what=f"{role} {name[:40]}",
+            progress=self._progress,
+        )
+
+
+def _labelled(
+    config: DiffConfig, diff: Diff, run: RunFolder, remembered: _Remembering
+) -> list[Labelled]:
     assert config.labeler is not None
     begun = time.perf_counter()
     labelled = label(
         diff,
-        _remembered(run, config.labeler, "labeler", progress),
-        _remembered(run, config.judge or config.labeler, "judge", progress),
+        remembered(config.labeler, "labeler"),
+        remembered(config.judge or config.labeler, "judge"),
         fdr=config.fdr,
         judged=config.judged,
         most=config.proposals,
@@ -190,16 +211,13 @@ def _labelled(config: DiffConfig, diff: Diff, run: RunFolder, progress: Progress
     return labelled
 
 
-def _remembered(run: RunFolder, name: str, role: str, progress: Progress) -> RememberedModel:
-    """Return a model whose answers in a role are kept in the folder."""
-    return RememberedModel(
-        name, lambda: load(name), run.path / f"{role}.jsonl", what=f"{role} {name[:40]}",
-        progress=progress,
-    )  # fmt: skip
-
-
 def _contrast(
-    config: DiffConfig, task: Task, run: RunFolder, answers: Answers, progress: Progress
+    config: DiffConfig,
+    task: Task,
+    run: RunFolder,
+    answers: Answers,
+    remembered: _Remembering,
+    progress: Progress,
 ) -> dict[str, Any]:
     from custodes.diff.partings import partings
 
@@ -213,7 +231,7 @@ def _contrast(
     progress("loading weights", 1, 1)
     proposer = None
     if config.labeler is not None:
-        proposer = _remembered(run, config.labeler, "proposer", progress)
+        proposer = remembered(config.labeler, "proposer")
     found = partings(models, task, answers, proposer=proposer, seed=config.seed, progress=progress)
     run.clock("contrast", time.perf_counter() - begun)
     write_json(path, found)
