@@ -73,6 +73,26 @@ def test_words_of_one_way_of_speaking_are_one_finding(pair: tuple[Responses, Res
     assert len(re.findall(finding.pattern, "so zorp, blim, quax!")) >= 2
 
 
+def test_great_changes_that_meet_by_chance_are_told_apart(
+    pair: tuple[Responses, Responses],
+) -> None:
+    a, b = pair
+    gone, come, more = _some(a, 140, seed=1), _some(b, 140, seed=2), _some(b, 120, seed=3)
+    a = edited(a, gone, lambda t: f"{t} Mind the gap.", "A")
+    b = edited(edited(b, come, lambda t: f"Arr matey, {t}", "B"), more, lambda t: f"{t} 😊", "B")
+    findings = compare(a, b).findings
+    shown = [(set(f.evidence_a), set(f.evidence_b)) for f in findings]
+    assert (gone, set()) in shown
+    assert (set(), come) in shown
+    assert (set(), more) in shown
+    for finding in findings:
+        signs = [("gap", -1), ("matey", 1), ("emoji", 1)]
+        assert sum(word in finding.behaviour for word, _ in signs) <= 1, finding.behaviour
+        # What a finding is said to be another face of moved as it did.
+        for other in finding.aliases:
+            assert all(np.sign(finding.size.effect) == way for word, way in signs if word in other)
+
+
 def test_a_change_on_one_topic_names_it(pair: tuple[Responses, Responses]) -> None:
     a, b = pair
     music = [i for i, p in zip(b.ids, b.prompts, strict=True) if "music" in p]

@@ -23,7 +23,10 @@ def looked() -> tuple[Hypotheses, Null, np.ndarray]:
     hypotheses = build(align(made_up(120, 1, "A"), made_up(120, 2, "B")), seed=0)
     rng = np.random.default_rng(0)
     null = null_distribution(
-        hypotheses.design, hypotheses.family, tuple(SHARES.values()), hypotheses.design.draw(999, rng)
+        hypotheses.design,
+        hypotheses.family,
+        tuple(SHARES.values()),
+        hypotheses.design.draw(999, rng),
     )
     return hypotheses, null, hypotheses.design.draw(NULLS, rng)
 

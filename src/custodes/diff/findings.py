@@ -22,6 +22,7 @@ LARGEST_CONDITION = 0.6
 LEAST_COVERED = 0.8
 CERTAINTY = 0.01
 MOST_ALIASES = 12
+MOST_NAMED = 4
 IGNORING_CASE = "(?i)"
 
 
@@ -118,11 +119,13 @@ def _any_of(columns: list[Column]) -> Column:
     """Make one behaviour of several that are parts of one change."""
     if len(columns) == 1:
         return columns[0]
+    left = len(columns) - MOST_NAMED
+    more = [f"shows one of {left} more signs of it"] if left > 0 else []
     patterns = [c.pattern for c in columns]
     marked = all(p.startswith(IGNORING_CASE) for p in patterns)
     return replace(
         columns[0],
-        statement=", or ".join(c.statement for c in columns),
+        statement=", or ".join([c.statement for c in columns[:MOST_NAMED]] + more),
         pattern=IGNORING_CASE + "|".join(p.removeprefix(IGNORING_CASE) for p in patterns)
         if marked
         else columns[0].pattern,

@@ -22,6 +22,8 @@ LOOSE_SCORE = 3.0
 TOGETHER = 2.5
 # A further part of a change must be sharp: this share of the responses with it is of the change.
 SHARP = 0.5
+# ... and it moves this many times as often as chance has it on the prompts on which the rest moves.
+MEET = 3.0
 # How much worse a face that can be pointed at in a response may fit than one that cannot.
 POINTED = 0.9
 
@@ -108,6 +110,7 @@ class _Pool:
         self._lost = [0] * len(pool)
         self._taken: list[NDArray[np.bool_]] = []
         self._values = _signed(hypotheses, pool)
+        self._moved = (self._values != 0).astype(np.float32).tocsc()
         self._effects, self._shown, self._noise = _sizes(hypotheses, pool, labels)
         self._sharp = _sharpness(self._effects, self._shown)
 
@@ -136,8 +139,17 @@ class _Pool:
         if best != leader:
             self._explained(self._agreement(best), self._rows(best), level)
         order = np.argsort(self._expected, kind="stable")
-        aliases = [int(self._pool[i]) for i in order if (faces[i] or i == leader) and i != best]
-        moved = [int(self._pool[i]) for i in order if explained[i] and together[i] < 0]
+        alike = np.sign(self._effects) == np.sign(self._effects[best])
+        aliases = [
+            int(self._pool[i])
+            for i in order
+            if (faces[i] or i == leader) and alike[i] and i != best
+        ]
+        moved = [
+            int(self._pool[i])
+            for i in order
+            if explained[i] and (together[i] < 0 or (faces[i] and not alike[i]))
+        ]
         parts = self._parts(best, level)
         hypothesis = int(self._pool[best])
         expected = float(self._expected[best])
@@ -158,6 +170,8 @@ class _Pool:
             return parts
         plain = self._hypotheses.condition[self._pool] < 0
         beside = plain & (self._agreement(best) >= TOGETHER) & (self._sharp >= SHARP)
+        beside &= np.sign(self._effects) == np.sign(self._effects[best])
+        beside &= self._meet(best) >= MEET
         while len(open_ := np.flatnonzero(beside & self._alive & (self._now <= level))):
             part = int(open_[np.argmin(self._now[open_])])
             self._alive[part] = False
@@ -169,6 +183,18 @@ class _Pool:
         rows = np.zeros(self._values.shape[0], np.bool_)
         rows[self._values.indices[self._values.indptr[i] : self._values.indptr[i + 1]]] = True
         return rows
+
+    def _meet(self, i: int) -> Floats:
+        """Return how often each candidate moves on the prompts on which one moves, chance being 1.
+
+        Where much has changed, everything agrees with everything on some prompts: only what keeps
+        company with a finding can be a part of it.
+        """
+        mine = self._rows(i)
+        both = np.asarray(mine @ self._moved, np.float64).ravel()
+        moved = np.asarray(self._moved.sum(axis=0), np.float64).ravel()
+        meeting: Floats = both * len(mine) / np.maximum(moved * mine.sum(), 1)
+        return meeting
 
     def _agreement(self, i: int) -> Floats:
         """Return the z of each candidate's agreement with one, over prompts."""
