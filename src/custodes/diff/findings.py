@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,8 +99,8 @@ def _describe(hypotheses: Hypotheses, aligned: Aligned, one: Selected, labels: L
         p,
         max(one.q, p),
         *evidence,
-        tuple(_name(hypotheses, h) for h in one.aliases[:MOST_ALIASES]),
-        tuple(_name(hypotheses, h) for h in one.composition[:MOST_ALIASES]),
+        _names(hypotheses, one.aliases, plain=condition < 0),
+        _names(hypotheses, one.composition, plain=condition < 0),
         column.pattern,
     )
 
@@ -120,7 +121,7 @@ def _any_of(columns: list[Column]) -> Column:
     if len(columns) == 1:
         return columns[0]
     left = len(columns) - MOST_NAMED
-    more = [f"shows one of {left} more signs of it"] if left > 0 else []
+    more = [f"{left} more such signs" if left > 1 else "one more such sign"] if left > 0 else []
     patterns = [c.pattern for c in columns]
     marked = all(p.startswith(IGNORING_CASE) for p in patterns)
     return replace(
@@ -171,6 +172,12 @@ def _where(hypotheses: Hypotheses, difference: NDArray[np.float64], labels: Labe
     discordant = (np.abs(d) > 0) @ hold
     fit = 2 * np.abs(inner) / (np.abs(total) + discordant)
     return int(np.flatnonzero(fits)[np.argmax(np.round(fit[fits], 9))])
+
+
+def _names(hypotheses: Hypotheses, which: Sequence[int], *, plain: bool) -> tuple[str, ...]:
+    """Name other behaviours; of a finding that holds everywhere, only those that do so, too."""
+    kept = [h for h in which if not (plain and hypotheses.condition[h] >= 0)]
+    return tuple(_name(hypotheses, h) for h in kept[:MOST_ALIASES])
 
 
 def _name(hypotheses: Hypotheses, hypothesis: int) -> str:

@@ -182,12 +182,16 @@ def _labeler_lines(labelled: Sequence[Labelled]) -> Iterator[str]:
         )
 
 
+def _small(p: float) -> str:
+    return f"= {p:.2g}" if p else "< 1e-300"
+
+
 def _finding_lines(finding: Finding) -> Iterator[str]:
     size = finding.size
     yield f"  {finding.id}  {one_line(finding.statement)}"
     yield (
         f"      {100 * size.effect:+.1f} points [{100 * size.low:+.1f}, {100 * size.high:+.1f}], "
-        f"p = {finding.p:.2g}, q = {finding.q:.2g}; {finding.kind}"
+        f"p {_small(finding.p)}, q {_small(finding.q)}; {finding.kind}"
     )
     evidence = finding.evidence_b if size.effect > 0 else finding.evidence_a
     shown = ", ".join(one_line(i, 40) for i in evidence[:EXAMPLES])

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from custodes.errors import RunError
-from custodes.report import wording
+from custodes.report import page
+from custodes.report.page import marked
 from custodes.runs.files import write_atomic
 from custodes.text import visible
 
@@ -41,12 +41,12 @@ def write_diff_report(folder: Path) -> Path:
         RunError: The folder has no diff, its diff is damaged, or the report cannot be written.
     """
     path, contrast = folder / "report.html", folder / "contrast.json"
-    page = render_diff(
+    written = render_diff(
         _read(folder / "diff.json"),
         _read(folder / "map.json"),
         _read(contrast) if contrast.exists() else None,
     )
-    write_atomic(path, page)
+    write_atomic(path, written)
     return path
 
 
@@ -77,7 +77,7 @@ def render_diff(
     """
     if diff.get("schema") != SCHEMA:
         raise RunError(f"diff.json has schema {diff.get('schema')!r}", f"this reads {SCHEMA}")
-    environment = _environment()
+    environment = page.environment()
     css = "\n".join(
         environment.loader.get_source(environment, name)[0]  # type: ignore[union-attr]
         for name in ("report.css", "diff.css")
@@ -94,7 +94,7 @@ def render_diff(
         evidence=EVIDENCE,
         points=points,
         size=SIZE,
-        marked=_marked,
+        marked=marked,
         contrast=contrast,
         texts=TEXTS,
         gapped=_gapped,
@@ -103,49 +103,13 @@ def render_diff(
     )
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("custodes.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in wording.__all__:
-        environment.filters[name] = getattr(wording, name)
-    environment.filters["points"] = lambda value: f"{100 * value:+.1f}".replace("-", "−")
-    environment.filters["small"] = lambda value: f"{value:.2g}"
-    return environment
-
-
-def _finalize(value: Any) -> Any:
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _marked(text: str | None, spans: Sequence[Sequence[int]]) -> Markup:
-    """Write untrusted text with some places marked; what cannot be seen is spelled out."""
-    if not text:
-        return Markup('<span class="empty">{}</span>').format(
-            "(no response)" if text is None else "(empty)"
-        )
-    out, at = Markup(), 0
-    for start, end in spans:
-        if start < at:
-            continue
-        out += escape(visible(text[at:start]))
-        out += Markup("<mark>{}</mark>").format(visible(text[start:end]))
-        at = end
-    return out + escape(visible(text[at:]))
-
-
 def _gapped(row: dict[str, Any]) -> Markup:
     """Write contrastive text with the tokens marked that the other model finds less likely."""
     if "".join(row["tokens"]) != row["text"]:
         # A token that ends inside a character has no text of its own.
-        return _marked(row["text"], [])
+        return marked(row["text"], [])
     if not row["text"]:
-        return _marked("", [])
+        return marked("", [])
     out = Markup()
     for token, gap in zip(row["tokens"], row["gaps"], strict=True):
         strength = "" if gap < 1 else "far" if gap >= 3 else "near"

@@ -6,10 +6,9 @@ import base64
 import hashlib
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from custodes.report import wording
+from custodes.report import page
 from custodes.report.record import Record
 from custodes.report.sections import (
     changed_texts,
@@ -20,7 +19,6 @@ from custodes.report.sections import (
     retrain_rows,
     worst_texts,
 )
-from custodes.text import visible
 
 __all__ = ["render"]
 
@@ -54,7 +52,7 @@ def render(record: Record) -> str:
         A whole document. It holds no script, and its content security policy allows neither
         scripts nor requests, nor any style but its own.
     """
-    environment = _environment()
+    environment = page.environment()
     css = environment.loader.get_source(environment, "report.css")[0]  # type: ignore[union-attr]
     # Only this very style sheet may apply: style smuggled in as text would do nothing.
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
@@ -89,22 +87,3 @@ def _context(record: Record) -> dict[str, Any]:
         "worst": worst_texts(summary),
         "cost": summary["cost"],
     }
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("custodes.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in wording.__all__:
-        environment.filters[name] = getattr(wording, name)
-    return environment
-
-
-def _finalize(value: Any) -> Any:
-    """Spell out what cannot be seen in every text that is not HTML of ours (before escaping)."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -26,20 +26,20 @@ def environment() -> Environment:
     )
     for name in wording.__all__:
         made.filters[name] = getattr(wording, name)
-    made.filters["points"] = lambda value: f"{100 * value:+.1f}".replace("-", "−")
-    made.filters["small"] = lambda value: f"{value:.2g}"
     return made
 
 
-def marked(text: str, spans: Sequence[Sequence[int]]) -> Markup:
+def marked(text: str | None, spans: Sequence[Sequence[int]]) -> Markup:
     """Write untrusted text with some places marked.
 
     Args:
-        text: Untrusted.
+        text: Untrusted; None where there is no response.
         spans: Pairs of (start, end) in it, in order; those that overlap another are left out.
     """
     if not text:
-        return Markup('<span class="empty">(empty)</span>')
+        return Markup('<span class="empty">{}</span>').format(
+            "(no response)" if text is None else "(empty)"
+        )
     out, at = Markup(), 0
     for start, end in spans:
         if start >= at:
@@ -50,4 +50,5 @@ def marked(text: str, spans: Sequence[Sequence[int]]) -> Markup:
 
 
 def _finalize(value: Any) -> Any:
+    """Spell out what cannot be seen in every text that is not HTML of ours (before escaping)."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

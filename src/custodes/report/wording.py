@@ -15,8 +15,10 @@ __all__ = [
     "number",
     "one_line",
     "plural",
+    "points",
     "score",
     "share",
+    "small",
 ]
 
 MISSING = "–"
@@ -32,6 +34,16 @@ def number(value: float | None, digits: int = 2) -> str:
 def score(value: float | None) -> str:
     """Round and sign: "+0.61", "−0.61"."""
     return MISSING if value is None else f"{value:+z.2f}".replace("-", "−")
+
+
+def points(value: float) -> str:
+    """Write a difference of rates in points: "+12.5", "−0.4"."""
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def small(value: float) -> str:
+    """Write a p or q: "0.045", "3e-12"; one too small for a number is below 1e-300."""
+    return f"{value:.2g}" if value else "0 (below 1e-300)"
 
 
 def interval(bounds: Sequence[float] | None) -> str:
