@@ -68,7 +68,8 @@ def _plain(model: type[BaseModel], positional: Sequence[str]) -> Any:
     for name, info in model.model_fields.items():
         kind: Any = info.annotation
         default = info.get_default(call_default_factory=True)
-        field = (name, unnamed[kind] if name in positional else kind)
+        named: Any = Annotated[unnamed[kind], arg(metavar=name.upper())]
+        field = (name, named if name in positional else kind)
         required = default is PydanticUndefined
         fields.append(field if required else (*field, dataclasses.field(default=default)))
     made = dataclasses.make_dataclass(model.__name__, fields, frozen=True)
