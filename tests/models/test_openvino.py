@@ -132,7 +132,7 @@ def test_a_completion_ends_at_the_end_of_turn(
     model: OpenVinoModel, torch_model: TorchModel
 ) -> None:
     # So hot that each of the 384 tokens is as likely as the next: of 1,536 texts of 48 tokens the
-    # end of turn cuts a tenth short, 4,500 tokens give or take 350, whatever the machine's rounding.
+    # end of turn cuts a tenth short, by 4,500 tokens give or take 350, however a machine rounds.
     hot = replace(SAMPLED, temperature=1000.0, max_tokens=48, n=64)
     chats = [user_chat(f"Question {i}?") for i in range(24)]
     before, torch_before = model.usage.copy(), torch_model.usage.copy()

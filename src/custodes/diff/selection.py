@@ -110,7 +110,9 @@ class _Pool:
         self._lost = [0] * len(pool)
         self._taken: list[NDArray[np.bool_]] = []
         self._values = _signed(hypotheses, pool)
-        self._moved = (self._values != 0).astype(np.float32).tocsc()
+        # `_within` left no zeros among the stored values.
+        self._moved = sparse.csc_matrix(self._values, copy=True)
+        self._moved.data = np.ones_like(self._moved.data)
         self._effects, self._shown, self._noise = _sizes(hypotheses, pool, labels)
         self._sharp = _sharpness(self._effects, self._shown)
 
