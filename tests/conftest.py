@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Tests interrupt processes that they start. A shell starts what it puts in the background with
+# Ctrl-C ignored, and that is inherited by whatever that starts, unless somebody here cares.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test may hang on how busy the machine is.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])

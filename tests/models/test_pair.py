@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from conftest import make_tiny_model
 from custodes.models import resolve
 from custodes.models.base import user_chat
 from custodes.models.resolve import load_pair, load_torch, load_torch_pair
@@ -73,8 +74,6 @@ def test_a_shared_base_is_loaded_once(tiny_model_dir: Path, tiny_adapter_dir: Pa
 
 
 def test_other_bases_are_loaded_apart(tiny_model_dir: Path, tmp_path: Path) -> None:
-    from conftest import make_tiny_model
-
     other = make_tiny_model(tmp_path / "other", seed=1)
     one, two = load_torch_pair(str(tiny_model_dir), str(other))
     assert one.model is not two.model

