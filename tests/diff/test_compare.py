@@ -93,6 +93,18 @@ def test_great_changes_that_meet_by_chance_are_told_apart(
             assert all(np.sign(finding.size.effect) == way for word, way in signs if word in other)
 
 
+def test_a_change_of_nearly_all_responses_hides_no_other_change(
+    pair: tuple[Responses, Responses],
+) -> None:
+    a, b = pair
+    planted = _some(b, 60, seed=4)
+    b = edited(b, set(b.ids[:200]), lambda t: " ".join(t.split()[: len(t.split()) // 2]), "B")
+    b = edited(b, planted, lambda t: f"{t} Mind the gap.", "B")
+    findings = compare(a, b).findings
+    assert planted in [set(f.evidence_b) for f in findings if not f.evidence_a]
+    assert max(abs(f.size.effect) for f in findings) > 0.5
+
+
 def test_a_change_on_one_topic_names_it(pair: tuple[Responses, Responses]) -> None:
     a, b = pair
     music = [i for i, p in zip(b.ids, b.prompts, strict=True) if "music" in p]

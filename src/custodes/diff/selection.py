@@ -24,6 +24,9 @@ TOGETHER = 2.5
 SHARP = 0.5
 # ... and it moves this many times as often as chance has it on the prompts on which the rest moves.
 MEET = 3.0
+# Apart from a finding is what meets it by less than this share of what it could, if that would be
+# this many standard errors and the finding moves this share of the prompts.
+APART, SEEN, MOST = 1 / 3, 4.0, 0.5
 # How much worse a face that can be pointed at in a response may fit than one that cannot.
 POINTED = 0.9
 
@@ -186,6 +189,26 @@ class _Pool:
         rows[self._values.indices[self._values.indptr[i] : self._values.indptr[i + 1]]] = True
         return rows
 
+    def _apart(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Say which candidates move on a finding's prompts about as often as chance has it.
+
+        Where a finding moves most prompts, all that moves one way agrees with it. Another face of
+        it also moves on its prompts rather than on others: by how many standard errors, and by how
+        many if all its prompts were among them (hypergeometric)? Where that could not be seen,
+        nothing is said to be apart.
+        """
+        n, mine = len(rows), rows.sum()
+        if mine < MOST * n:
+            # On so many prompts without it there is enough left to tell.
+            return np.zeros(self._moved.shape[1], np.bool_)
+        both = np.asarray(rows @ self._moved, np.float64).ravel()
+        moved = np.asarray(self._moved.sum(axis=0), np.float64).ravel()
+        chance = moved * mine / n
+        error = np.sqrt(np.maximum(chance * (n - mine) * (n - moved) / (n * max(n - 1, 1)), 1e-12))
+        most = (np.minimum(moved, mine) - chance) / error
+        apart: NDArray[np.bool_] = (most >= SEEN) & (both - chance < APART * most * error)
+        return apart
+
     def _meet(self, i: int) -> Floats:
         """Return how often each candidate moves on the prompts on which one moves, chance being 1.
 
@@ -216,7 +239,8 @@ class _Pool:
         self, together: Floats, rows: NDArray[np.bool_], level: float
     ) -> NDArray[np.bool_]:
         """Score what goes together with a finding again, without its prompts."""
-        touched = np.flatnonzero(self._alive & (np.abs(together) >= TOGETHER))
+        near = (np.abs(together) >= TOGETHER) & ~self._apart(rows)
+        touched = np.flatnonzero(self._alive & near)
         gone = np.zeros(len(self._pool), np.bool_)
         self._taken.append(rows)
         same: dict[int, list[int]] = {}
