@@ -235,14 +235,13 @@ class _Base:
         version = adapter_version(self.version, adapter)
         if version not in self._users:
             try:
-                if self._peft is None:
-                    with warnings.catch_warnings():
-                        # peft asks transformers for what transformers would rather be asked
-                        # otherwise.
-                        warnings.simplefilter("ignore", FutureWarning)
+                with warnings.catch_warnings():
+                    # peft asks transformers for what transformers would rather be asked otherwise.
+                    warnings.simplefilter("ignore", FutureWarning)
+                    if self._peft is None:
                         self._peft = PeftModel.from_pretrained(self.model, str(adapter), version)
-                else:
-                    self._peft.load_adapter(str(adapter), version)
+                    else:
+                        self._peft.load_adapter(str(adapter), version)
             except Exception as error:  # a broken file makes the libraries raise nearly anything
                 raise ModelError(
                     f"{adapter} is no adapter of this model", first_line(error)
