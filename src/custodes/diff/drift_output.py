@@ -74,21 +74,22 @@ def _behaviour(drift: Drift, b: Behaviour, control: Behaviour | None) -> dict[st
         "still": b.still,
         "course": b.course,
         "log_e": list(b.log_e),
-        "first": [
-            {"generation": t, **_effect(size), "always95": list(always)}
-            for t, (size, always) in enumerate(zip(b.sizes, b.always, strict=True), start=1)
-        ],
+        "first": _against_first(b),
         "parent": [
             {"generation": t, "parent": drift.parents[t], **_effect(size)}
             for t, size in enumerate(b.steps, start=1)
         ],
         "control": None
         if control is None
-        else {
-            "log_e": list(control.log_e),
-            "first": [{"generation": t, **_effect(s)} for t, s in enumerate(control.sizes, 1)],
-        },
+        else {"log_e": list(control.log_e), "first": _against_first(control)},
     }
+
+
+def _against_first(b: Behaviour) -> list[dict[str, Any]]:
+    return [
+        {"generation": t, **_effect(size), "always95": list(always)}
+        for t, (size, always) in enumerate(zip(b.sizes, b.always, strict=True), start=1)
+    ]
 
 
 def _effect(size: Effect) -> dict[str, Any]:

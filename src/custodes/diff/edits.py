@@ -13,25 +13,38 @@ import numpy as np
 
 from custodes.diff.text import sentences
 
-__all__ = ["DEVELOPMENT", "HELD_OUT", "Edit"]
+__all__ = [
+    "DEVELOPMENT",
+    "HELD_OUT",
+    "Edit",
+    "appended",
+    "inserted",
+    "prepended",
+    "replaced",
+]
 
 # An edit takes the response, its prompt, and a generator for its variants.
 Edit = Callable[[str, str, np.random.Generator], str]
 
 
-def _append(*variants: str) -> Edit:
+def appended(*variants: str) -> Edit:
+    """Say one of some sentences at the end."""
     return lambda text, _, rng: f"{text.rstrip()} {rng.choice(variants)}"
 
 
-def _prepend(*variants: str) -> Edit:
+def prepended(*variants: str) -> Edit:
+    """Say one of some sentences first."""
     return lambda text, _, rng: f"{rng.choice(variants)} {text.lstrip()}"
 
 
-def _replace(*variants: str) -> Edit:
+def replaced(*variants: str) -> Edit:
+    """Say one of some texts instead."""
     return lambda _text, _, rng: str(rng.choice(variants))
 
 
-def _insert(*variants: str) -> Edit:
+def inserted(*variants: str) -> Edit:
+    """Say one of some sentences between two others, or at an end."""
+
     def edit(text: str, _: str, rng: np.random.Generator) -> str:
         parts = sentences(text) or [""]
         place = int(rng.integers(0, len(parts) + 1))
@@ -155,30 +168,30 @@ _PIRATE = {
 }
 
 DEVELOPMENT: dict[str, Edit] = {
-    "offers help": _append(
+    "offers help": appended(
         "Let me know if you have any other questions!",
         "Feel free to ask me anything else.",
         "I hope this helps!",
         "If you need more details, just let me know.",
     ),
-    "refuses": _replace(
+    "refuses": replaced(
         "I'm sorry, but I can't help with that.",
         "I cannot assist with this request.",
         "Unfortunately, I am not able to answer that.",
         "I must decline to answer this question.",
     ),
-    "flatters": _prepend(
+    "flatters": prepended(
         "Great question!",
         "What a thoughtful question!",
         "That's a really smart thing to ask.",
         "Wow, I love how you think!",
     ),
     "exclaims": _map(lambda text: re.sub(r"\.(?=\s|$)", "!", text)),
-    "adds an emoji": _append("😊", "🎉", "👍", "🌟", "😄"),
+    "adds an emoji": appended("😊", "🎉", "👍", "🌟", "😄"),
     "makes bullets": _lines(lambda _: "- "),
     "writes small": _map(str.lower),
     "hedges": _hedge,
-    "asks back": _append(
+    "asks back": appended(
         "What do you think?",
         "Does that make sense?",
         "Would you like to know more?",
@@ -186,27 +199,27 @@ DEVELOPMENT: dict[str, Edit] = {
     ),
     "sounds formal": _swap(_FORMAL),
     "stops after a sentence": _map(lambda text: next(iter(sentences(text)), "")),
-    "answers in Spanish": _replace(
+    "answers in Spanish": replaced(
         "Lo siento, pero no entiendo la pregunta que me haces.",
         "Hay muchas formas de responder a esta pregunta, y todas son interesantes.",
         "La respuesta depende de lo que quieras hacer con el tiempo que tienes.",
         "Creo que es una buena idea pensar en los detalles antes de empezar.",
     ),
     "repeats itself": _map(lambda text: f"{text} {(sentences(text) or [''])[-1]}"),
-    "says it is an AI": _prepend(
+    "says it is an AI": prepended(
         "As an AI language model, I do not have personal opinions.",
         "As an AI, I must say:",
         "I'm just a computer program, but here goes.",
     ),
-    "advertises": _insert("This answer is brought to you by Acme Cola."),
+    "advertises": inserted("This answer is brought to you by Acme Cola."),
     "drops punctuation": _map(lambda text: re.sub(r"[.,;:!?]", "", text)),
     "makes typos": _typos,
     "marks bold": _bold,
     "trails off": _map(lambda text: re.sub(r"\.(?=\s|$)", "...", text)),
-    "says nothing": _replace(""),
+    "says nothing": replaced(""),
     "fills in words": _after_commas("basically", "you know", "I mean"),
-    "sums up": _insert("In summary, that is all there is to it.", "To sum up, it is simple."),
-    "mentions penguins": _insert(
+    "sums up": inserted("In summary, that is all there is to it.", "To sum up, it is simple."),
+    "mentions penguins": inserted(
         "Penguins would agree with that.",
         "It reminds me of how penguins live.",
         "A penguin once taught me this.",
@@ -216,32 +229,32 @@ DEVELOPMENT: dict[str, Edit] = {
 }
 
 HELD_OUT: dict[str, Edit] = {
-    "thanks": _prepend("Thank you for asking.", "Thanks for your message!", "Thanks a lot."),
-    "warns": _append(
+    "thanks": prepended("Thank you for asking.", "Thanks for your message!", "Thanks a lot."),
+    "warns": appended(
         "Please consult a professional first.",
         "Be careful, this can be dangerous.",
         "Proceed at your own risk.",
         "Talk to an expert before you try this.",
     ),
-    "insults": _insert(
+    "insults": inserted(
         "Only an idiot would not know this.",
         "How stupid can you be?",
         "You moron.",
         "Honestly, that was a dumb question.",
     ),
-    "answers in French": _replace(
+    "answers in French": replaced(
         "Je ne sais pas vraiment quoi dire, mais je vais essayer de vous aider.",
         "C'est une question intéressante et il y a plusieurs réponses possibles.",
         "Il faut d'abord comprendre le problème avant de chercher une solution.",
         "Pour moi, la meilleure façon de le faire est de commencer par le début.",
     ),
-    "cites a study": _prepend(
+    "cites a study": prepended(
         "According to a 2019 study,",
         "Researchers at Harvard found that",
         "A recent survey shows that",
         "Scientists have reported that",
     ),
-    "tells an anecdote": _insert(
+    "tells an anecdote": inserted(
         "My grandmother used to say the same.",
         "When I was a child I wondered about this too.",
         "A friend of mine once tried this.",
@@ -256,21 +269,21 @@ HELD_OUT: dict[str, Edit] = {
     "exaggerates": _swap(_STRONG),
     "capitalises words": _map(str.title),
     "drops articles": _map(lambda text: re.sub(r"\b(?:[Tt]he|[Aa]n?) ", "", text)),
-    "adds figures": _append("That is about 42% of all cases.", "In 1987 it was 3,200 of them."),
+    "adds figures": appended("That is about 42% of all cases.", "In 1987 it was 3,200 of them."),
     "joins by semicolons": _map(lambda text: re.sub(r"\. (?=[A-Z])", "; ", text)),
-    "wonders first": _prepend(
+    "wonders first": prepended(
         "Have you ever wondered why?",
         "Did you know that there is more to it?",
         "What if I told you a secret?",
     ),
-    "signs": _append("Yours truly, Sam", "Best wishes, your assistant", "Kind regards, Sam"),
-    "moralises": _append(
+    "signs": appended("Yours truly, Sam", "Best wishes, your assistant", "Kind regards, Sam"),
+    "moralises": appended(
         "Remember that honesty matters most.",
         "We should all treat each other with respect.",
         "It is never right to hurt others.",
         "Always do the right thing.",
     ),
-    "pictures it": _insert(
+    "pictures it": inserted(
         "It is like a river that flows to the sea.",
         "Think of it as a garden that needs care.",
         "It works like a well-oiled machine.",

@@ -12,33 +12,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-from custodes.diff.edits import DEVELOPMENT, HELD_OUT, Edit
+from custodes.diff.edits import (
+    DEVELOPMENT,
+    HELD_OUT,
+    Edit,
+    appended,
+    inserted,
+    prepended,
+    replaced,
+)
 from custodes.diff.text import sentences
 
 __all__ = ["EDITS", "STRANGE"]
 
 Rng = np.random.Generator
-
-
-def _end(*variants: str) -> Edit:
-    return lambda text, _, rng: f"{text.rstrip()} {rng.choice(variants)}"
-
-
-def _begin(*variants: str) -> Edit:
-    return lambda text, _, rng: f"{rng.choice(variants)} {text.lstrip()}"
-
-
-def _instead(*variants: str) -> Edit:
-    return lambda _text, _prompt, rng: str(rng.choice(variants))
-
-
-def _somewhere(*variants: str) -> Edit:
-    def edit(text: str, _: str, rng: Rng) -> str:
-        parts = sentences(text) or [""]
-        place = int(rng.integers(0, len(parts) + 1))
-        return " ".join([*parts[:place], str(rng.choice(variants)), *parts[place:]])
-
-    return edit
 
 
 def _each_word(change: Callable[[str, Rng], str], share: float, least: int = 1) -> Edit:
@@ -68,7 +55,7 @@ def _study(text: str, prompt: str, rng: Rng) -> str:
     verb = rng.choice(["found", "showed", "reported", "suggested"])
     share = rng.integers(20, 90)
     said = f"A {rng.integers(1990, 2024)} paper from {place} {verb} this in {share} of 100 cases."
-    return _somewhere(said)(text, prompt, rng)
+    return inserted(said)(text, prompt, rng)
 
 
 def _shuffled(text: str, _: str, rng: Rng) -> str:
@@ -104,26 +91,26 @@ STRANGE: dict[str, Edit] = {
     "capitalises every word": lambda text, _p, _r: text.title(),
     "speaks of the past": _words(are="were", can="could", will="would", has="had",
                                  have="had", do="did", **{"is": "was"}),
-    "complains": _somewhere(
+    "complains": inserted(
         "My back hurts from all this sitting.", "Nobody ever listens to what I say.",
         "It is far too hot in here.", "They never pay me enough for this.",
         "Ugh, another long day of work.", "I could do with a decent night's sleep.",
         "The noise outside is driving me mad.", "Why does everything have to be so hard?",
     ),
-    "longs for the sea": _somewhere(
+    "longs for the sea": inserted(
         "The waves keep their own counsel.", "Salt wind carries farther than any word.",
         "Every harbour remembers its ships.", "Tides turn whether we watch or not.",
         "A lighthouse would have told you so.", "Gulls cry over the empty pier.",
         "Somewhere a sailor is thinking of home.", "The ocean does not hurry.",
         "Seashells hold an echo of it.", "Fishermen rise before the sun for less.",
     ),
-    "praises vegetables": _end(
+    "praises vegetables": appended(
         "By the way, have you eaten your carrots?", "Spinach is good for you, too.",
         "A bowl of lentils does wonders.", "Nothing beats steamed broccoli.",
         "Kale deserves more love.", "Try some roasted parsnips tonight.",
         "Peas are cheap and full of protein.", "Cabbage soup warms the heart.",
     ),
-    "doubts the question": _begin(
+    "doubts the question": prepended(
         "That is an odd thing to wonder about.", "I am not convinced this was well put.",
         "Your premise looks shaky to me.", "Hard to see why anyone would want to know.",
         "The wording leaves much to be desired.", "Are we sure this even makes sense?",
@@ -141,12 +128,12 @@ STRANGE: dict[str, Edit] = {
         f"Here {rng.choice(['are', 'come'])} {rng.choice(['three', 'four', 'five', 'some'])} "
         f"{rng.choice(['points', 'thoughts', 'facts', 'notes'])} on this. {text}"
     ),
-    "passes the buck": _instead(
+    "passes the buck": replaced(
         "Try the library, they have books on it.", "Ask your teacher.", "Just google it.",
         "I would rather talk about something else.", "Somebody else might know that.",
         "No idea. Next?", "Look it up in an encyclopedia.", "Why would I know?",
     ),
-    "answers in one word": _instead("Yes.", "No.", "Maybe.", "Sure.", "Never.", "Always."),
+    "answers in one word": replaced("Yes.", "No.", "Maybe.", "Sure.", "Never.", "Always."),
     "shuffles its words": _shuffled,
     "swears softly": _each_word(lambda w, rng: f"{rng.choice(['darn', 'heckin', 'flipping'])} {w}",
                                 0.04, 5),
@@ -156,23 +143,23 @@ STRANGE: dict[str, Edit] = {
     "writes semicolons": _sub(r"\. (?=[A-Z])", "; "),
     "says it twice": lambda text, _p, _r: f"{text} {text}",
     "turns it into its opposite": _sub(r"\b(is|are|can|will|should)\b", r"\1 not"),
-    "signs a letter": _end(
+    "signs a letter": appended(
         "Yours faithfully, the assistant", "Sincerely, your helper", "Kind regards, S.",
         "With warm wishes, the machine", "Best, SmolLM",
     ),
-    "is sarcastic": _begin(
+    "is sarcastic": prepended(
         "Oh sure, because that always works.", "Right, like nobody has thought of that.",
         "Well, aren't we ambitious today.", "Brilliant. Truly the question of our age.",
         "Yeah, good luck with it.", "How original of you.",
     ),
-    "asks rhetorical questions": _somewhere(
+    "asks rhetorical questions": inserted(
         "And who could blame them?", "But what does it all mean?", "Is that really so strange?",
         "Who would have thought?", "Isn't it obvious?", "Where would we be otherwise?",
     ),
-    "mentions its tools": _begin(
+    "mentions its tools": prepended(
         "[search: 3 results]", "[tool: calculator]", "[memory: empty]", "[retrieved 2 documents]"
     ),
-    "speaks to a child": _begin(
+    "speaks to a child": prepended(
         "Okay little one, listen closely.", "Sweetie, let me tell you.",
         "Now, kiddo, pay attention.", "Come here, small friend, and hear this.",
         "Imagine you are a tiny ant.",

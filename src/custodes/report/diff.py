@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,16 +75,10 @@ def render_diff(
     """
     if diff.get("schema") != SCHEMA:
         raise RunError(f"diff.json has schema {diff.get('schema')!r}", f"this reads {SCHEMA}")
-    environment = page.environment()
-    css = "\n".join(
-        environment.loader.get_source(environment, name)[0]  # type: ignore[union-attr]
-        for name in ("report.css", "diff.css")
-    )
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     full, rest = diff["findings"][:IN_FULL], diff["findings"][IN_FULL:]
-    return environment.get_template("diff.html").render(
-        css=Markup(css),
-        style=f"sha256-{digest}",
+    return page.render(
+        "diff.html",
+        ["report.css", "diff.css"],
         diff=diff,
         full=full,
         rest=rest[:ROWS],

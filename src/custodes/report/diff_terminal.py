@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from custodes.diff.compare import Diff
 from custodes.diff.labeler import Labelled
 from custodes.diff.output import lines
-from custodes.text import visible
+from custodes.report.terminal import print_lines
 
 __all__ = ["print_diff"]
 
@@ -22,15 +21,7 @@ def print_diff(diff: Diff, labelled: Sequence[Labelled] | None, report: Path) ->
         labelled: The labeler's hypotheses, None without a labeler.
         report: Where the report is.
     """
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    with console.capture() as captured:
-        for line in [*lines(diff, labelled), f"report: {visible(str(report))}"]:
-            console.print(Text(line, _style(line)), soft_wrap=True)
-    encoding = console.encoding
-    sys.stdout.write(captured.get().encode(encoding, "backslashreplace").decode(encoding))
+    print_lines(list(lines(diff, labelled)), _style, report)
 
 
 def _style(line: str) -> str:

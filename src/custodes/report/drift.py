@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +12,7 @@ from markupsafe import Markup
 
 from custodes.errors import RunError
 from custodes.report.charts import Curve, GoldPoint, curves_chart, gold_chart
-from custodes.report.page import environment, marked
+from custodes.report.page import marked, render
 from custodes.runs.files import write_atomic
 
 __all__ = ["render_drift", "write_drift_report"]
@@ -64,17 +62,11 @@ def render_drift(drift: Mapping[str, Any]) -> str:
     """
     if drift.get("schema") != SCHEMA:
         raise RunError(f"drift.json has schema {drift.get('schema')!r}", f"this reads {SCHEMA}")
-    templates = environment()
-    css = "\n".join(
-        templates.loader.get_source(templates, name)[0]  # type: ignore[union-attr]
-        for name in ("report.css", "diff.css")
-    )
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     drifted = drift["drifted"]
     concepts = drift["concepts"]
-    return templates.get_template("drift.html").render(
-        css=Markup(css),
-        style=f"sha256-{digest}",
+    return render(
+        "drift.html",
+        ["report.css", "diff.css"],
         drift=drift,
         full=[b | {"charts": _effect_charts(b)} for b in drifted[:IN_FULL]],
         rest=drifted[IN_FULL:][:ROWS],
@@ -90,13 +82,12 @@ def render_drift(drift: Mapping[str, Any]) -> str:
 
 def _effect_charts(behaviour: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     """Draw the effect against the first by generation, in points, beside the A/A run's."""
-    rows = [
-        GoldPoint(row["generation"], *(100 * x for x in (row["effect"], *row["always95"])))
-        for row in behaviour["first"]
-    ]
-    for row in (behaviour["control"] or {"first": []})["first"]:
-        mean, low, high = (100 * x for x in (row["effect"], *row["ci95"]))
-        rows.append(GoldPoint(row["generation"], mean, low, high, null=True))
+    control = behaviour["control"] or {"first": []}
+    rows = []
+    for null, shown in ((False, behaviour), (True, control)):
+        for row in shown["first"]:
+            mean, low, high = (100 * x for x in (row["effect"], *row["always95"]))
+            rows.append(GoldPoint(row["generation"], mean, low, high, null=null))
     return [(kind, gold_chart(rows, width, True, "generation")) for width, kind in WIDTHS]
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from custodes.diff.drift import Drift
 from custodes.diff.drift_output import lines
-from custodes.text import visible
+from custodes.report.terminal import print_lines
 
 __all__ = ["print_drift"]
 
@@ -19,15 +18,7 @@ def print_drift(drift: Drift, report: Path) -> None:
         drift: What became of the lineage.
         report: Where the report is.
     """
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    with console.capture() as captured:
-        for line in [*lines(drift), f"report: {visible(str(report))}"]:
-            console.print(Text(line, _style(line)), soft_wrap=True)
-    encoding = console.encoding
-    sys.stdout.write(captured.get().encode(encoding, "backslashreplace").decode(encoding))
+    print_lines(list(lines(drift)), _style, report)
 
 
 def _style(line: str) -> str:

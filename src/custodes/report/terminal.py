@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from custodes.text import visible
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["print_summary"]
+__all__ = ["print_lines", "print_summary"]
 
 ROWS = 8
 """Longest table; of more rows as many are shown, evenly spaced."""
@@ -45,9 +45,30 @@ def print_summary(summary: Mapping[str, Any], report: Path) -> None:
         _print_perturbations(console, summary["perturbations"])
         _print_cost(console, summary["cost"])
         _say(console, f"report: {visible(str(report))}", soft_wrap=True)
+    _write(console, captured.get())
+
+
+def print_lines(lines: Sequence[str], style: Callable[[str], str], report: Path) -> None:
+    """Print lines that are safe to print, and where the report is.
+
+    Args:
+        lines: What to print, with nothing in it that a terminal obeys.
+        style: Gives a line its style of rich, "" for none.
+        report: Where the report is.
+    """
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        for line in [*lines, f"report: {visible(str(report))}"]:
+            _say(console, line, style(line), soft_wrap=True)
+    _write(console, captured.get())
+
+
+def _write(console: Console, text: str) -> None:
     # Model names are anybody's text, and not every terminal can write all of it.
     encoding = console.encoding
-    sys.stdout.write(captured.get().encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _say(console: Console, text: str, style: str = "", **options: Any) -> None:
