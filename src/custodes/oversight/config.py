@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from custodes.errors import ConfigError, near_misses
+from custodes.experts.expert import DOMAINS
 from custodes.models.simulated import Dynamics
 from custodes.oversight.gold import GoldOptions
 from custodes.oversight.overseer import OverseerOptions
 from custodes.oversight.perturbations.schedule import Perturbation
-from custodes.oversight.roles import DOMAINS
 from custodes.oversight.teachers.instructor import InstructorOptions
 from custodes.oversight.teachers.teacher import TeacherOptions
 

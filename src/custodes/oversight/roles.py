@@ -12,7 +12,6 @@ from custodes.experts.expert import Rating
 from custodes.runs.lineage import Checkpoint
 
 __all__ = [
-    "DOMAINS",
     "DisturbPairs",
     "Evidence",
     "Overseer",
@@ -24,8 +23,6 @@ __all__ = [
 
 DisturbPairs = Callable[[str, Sequence[PreferencePair]], list[PreferencePair]]
 """Given a domain and its preference pairs, returns the pairs to learn from."""
-
-DOMAINS = ("helpfulness", "harmlessness")
 
 
 @dataclass(frozen=True)
