@@ -30,7 +30,16 @@ from custodes.models.cache import (
 if TYPE_CHECKING:
     from custodes.models.torch import TorchModel
 
-__all__ = ["Engine", "ModelRef", "load", "load_pair", "load_torch", "load_torch_pair", "parse"]
+__all__ = [
+    "Engine",
+    "ModelRef",
+    "load",
+    "load_pair",
+    "load_torch",
+    "load_torch_pair",
+    "parse",
+    "version_of",
+]
 
 Engine = Literal["auto", "torch", "openvino", "endpoint", "simulated"]
 Kind = Literal["bundled", "hub", "folder", "adapter", "gguf", "endpoint", "simulated"]
@@ -179,6 +188,26 @@ def load_torch_pair(a: str, b: str) -> tuple[TorchModel, TorchModel]:
     two = one.with_adapter(own_b)
     two.name = b
     return one, two
+
+
+def version_of(name: str) -> str | None:
+    """Return a hash of a model's files without loading them, whatever engine will serve them.
+
+    A bundled or hub model that is not here yet is fetched first.
+
+    Returns:
+        The version, or None for an endpoint or a simulated model, which know theirs once loaded.
+
+    Raises:
+        ModelError: No model of that name is known or there.
+    """
+    ref = parse(name)
+    if ref.kind in ("endpoint", "simulated"):
+        return None
+    gguf = _gguf(ref)
+    source, adapter = (gguf, None) if gguf else _sources(ref)
+    version = weights_version(source)
+    return version if adapter is None else adapter_version(version, adapter)
 
 
 def _load_endpoint(name: str, adapter: Path | None) -> LanguageModel:
