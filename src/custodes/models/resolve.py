@@ -1,4 +1,4 @@
-"""From a name to a model: the one place that knows how models are named.
+"""From a name to a model: the one place that interprets names.
 
 A model is named the same way everywhere: ``smollm2-135m`` (bundled), ``org/name`` (Hugging Face),
 a local folder (a full model or a PEFT adapter), a ``.gguf`` file, ``endpoint:MODEL@URL``, or
@@ -58,10 +58,10 @@ class ModelRef:
     """What a model's name means.
 
     Attributes:
-        name: As it was given.
-        kind: Where the model is.
+        name: The name that the user gave.
+        kind: Kind of the model, by where it is.
         path: The folder or file, for a folder, an adapter or a GGUF.
-        base: What an adapter was trained on.
+        base: The model that an adapter was trained on.
     """
 
     name: str
@@ -71,11 +71,11 @@ class ModelRef:
 
 
 def parse(name: str) -> ModelRef:
-    """Understand a model's name. Nothing is fetched or loaded.
+    """Interpret a model's name. Nothing is fetched or loaded.
 
     Raises:
-        ConfigError: ``endpoint:`` or ``simulated:`` is followed by what it does not understand.
-        ModelError: No model of that name is known or there.
+        ConfigError: The part after ``endpoint:`` or ``simulated:`` is malformed.
+        ModelError: There is no model of that name.
     """
     prefix = name.partition(":")[0]
     if prefix == "endpoint":
@@ -113,13 +113,13 @@ def load(
     adapter: Path | None = None,
     like_checkpoints: bool = False,
 ) -> LanguageModel:
-    """Load a model by name; a bundled one is pulled first where it was not yet.
+    """Load a model by name; a bundled model is downloaded first if necessary.
 
     Args:
         name: See `parse`.
         engine: ``auto`` takes the fastest that can serve the model: OpenVINO, else torch. The
             model's ``engine`` attribute says which it is.
-        adapter: PEFT folder to answer with, in place of one that ``name`` may bring.
+        adapter: PEFT folder to answer with, in place of the one in ``name``, if any.
         like_checkpoints: Serve a .gguf as checkpoints trained from it are served (dequantised, then
             Q8_0) and not as it is, so that the two differ by the training alone.
 
@@ -199,7 +199,7 @@ def version_of(name: str) -> str | None:
         The version, or None for an endpoint or a simulated model, which know theirs once loaded.
 
     Raises:
-        ModelError: No model of that name is known or there.
+        ModelError: There is no model of that name.
     """
     ref = parse(name)
     if ref.kind in ("endpoint", "simulated"):
@@ -309,7 +309,7 @@ def _sources(ref: ModelRef) -> tuple[Path, Path | None]:
 
 
 def _on_disk(ref: ModelRef) -> ModelRef:
-    """Fetch what is on a hub, and say what it turned out to be."""
+    """Return a model that is on this disk, downloading one that is on the hub."""
     return _folder(ref.name, _download(ref.name)) if ref.kind == "hub" else ref
 
 

@@ -164,10 +164,10 @@ def _ggml_name(name: str) -> str:
     """
     if name in _OUTSIDE:
         return _OUTSIDE[name]
-    found = re.fullmatch(r"model\.layers\.(\d+)\.(.+)\.weight", name)
-    if found is None or found[2] not in _IN_BLOCK:
+    match = re.fullmatch(r"model\.layers\.(\d+)\.(.+)\.weight", name)
+    if match is None or match[2] not in _IN_BLOCK:
         raise ModelError(f"a llama model has no tensor {name}", "merge it into a plain model first")
-    return f"blk.{found[1]}.{_IN_BLOCK[found[2]]}.weight"
+    return f"blk.{match[1]}.{_IN_BLOCK[match[2]]}.weight"
 
 
 def _interleave(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:

@@ -234,4 +234,4 @@ def _pre_name(spec: dict[str, Any]) -> str | None:
         return None
     # Trimming concerns offsets only.
     plain = [{k: v for k, v in step.items() if k != "trim_offsets"} for step in steps]
-    return next((name for name, known in _PRE_TOKENIZERS.items() if known == plain), None)
+    return next((name for name, rules in _PRE_TOKENIZERS.items() if rules == plain), None)
