@@ -61,7 +61,7 @@ def validate_config(raw: Mapping[str, Any], model: type[M], source: str = "confi
     Args:
         raw: The config.
         model: Its type.
-        source: What the error message begins with, such as the file.
+        source: Where the config is from, for the error message.
 
     Raises:
         ConfigError: It names every mistake, in order, on one line.

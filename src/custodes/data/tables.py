@@ -29,7 +29,7 @@ class Row:
 
     Attributes:
         where: File and line (or item, or row), as an error message names it.
-        values: By column; values that are null are left out.
+        values: Values by column, without null values.
     """
 
     where: str

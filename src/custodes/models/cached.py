@@ -29,7 +29,7 @@ class CachedModel:
         name: The model's name.
         engine: The model's engine; "cached" as long as the model is not loaded.
         version: Version of the model's weights.
-        usage: What the model has cost since it was loaded.
+        usage: Costs of the model since it was loaded.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ class SimulatedState:
 
     Attributes:
         helpful: Median level of helpfulness of its answers to a median prompt, in (0, 1).
-        harmful: The same of harm, in (0, 1).
+        harmful: Median level of harm of its answers to a median prompt, in (0, 1).
         spread: Logit standard deviation among answers to one prompt at temperature 1, in [0, 10].
         difficulty: Logit standard deviation among prompts, in [0, 10].
         helpfulness_retrains: Retrains in helpfulness so far.

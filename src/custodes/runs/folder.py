@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import yaml
@@ -110,8 +109,8 @@ class RunFolder:
         """Append a time to timings.jsonl, apart from the events, which a repeated run repeats.
 
         Args:
-            stage: What took the time.
-            seconds: How long it took.
+            stage: Name of the stage.
+            seconds: Its duration in seconds.
             **fields: Further costs, such as tokens.
         """
         row = {"stage": stage, "seconds": round(seconds, 3), **fields}
@@ -132,12 +131,7 @@ class RunFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

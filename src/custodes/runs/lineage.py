@@ -21,7 +21,8 @@ class Checkpoint:
         number: 0 is the base model itself.
         adapter: PEFT folder (safetensors); None for the base.
         parent: Number of the checkpoint that was trained or changed; None for the base.
-        intervention: What made it: "base", "instructor", "teacher:harmlessness", "weight_noise".
+        intervention: The step that made it: "base", "instructor", "teacher:harmlessness" or
+            "weight_noise".
         metrics: Measurements of the intervention. They hold no times, so a repeated run repeats
             them.
     """

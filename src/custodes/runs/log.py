@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from custodes.errors import RunError
@@ -24,7 +23,7 @@ def damaged(path: Path, line: int, reason: object) -> RunError:
     Args:
         path: The log.
         line: Number of the line, counted from 1.
-        reason: What is wrong with it.
+        reason: The problem with the line.
     """
     return RunError(
         f"{path} line {line} is damaged ({reason})",
@@ -41,14 +40,14 @@ def read_log(path: Path) -> list[Row]:
     Raises:
         RunError: A line before the last is damaged, or the file cannot be read.
     """
-    with explain_disk(path):
-        content = path.read_bytes() if path.exists() else b""
-    rows, _ = _parse(content, path)
+    rows, _, _ = _read(path)
     return rows
 
 
-def _parse(content: bytes, path: Path) -> tuple[list[Row], list[int]]:
-    """Return the rows, and the offsets at which they end: 0 first, so one more than rows."""
+def _read(path: Path) -> tuple[list[Row], list[int], int]:
+    """Return the rows, the offsets at which they end (0 first), and the bytes of a torn line."""
+    with explain_disk(path):
+        content = path.read_bytes() if path.exists() else b""
     rows: list[Row] = []
     ends = [0]
     *lines, rest = content.split(b"\n")
@@ -63,7 +62,7 @@ def _parse(content: bytes, path: Path) -> tuple[list[Row], list[int]]:
             raise damaged(path, number, error) from error
         rows.append(row)
         ends.append(ends[-1] + len(line) + 1)
-    return rows, ends
+    return rows, ends, len(content) - ends[-1]
 
 
 class Log:
@@ -82,12 +81,9 @@ class Log:
             RunError: A line before the last is damaged, or the file cannot be written.
         """
         self.path = path
-        with explain_disk(path):
-            content = path.read_bytes() if path.exists() else b""
-        self.rows, self._ends = _parse(content, path)
+        self.rows, self._ends, self.torn = _read(path)
         with explain_disk(path):
             self._handle = path.open("ab")
-        self.torn = len(content) - self._ends[-1]
         if self.torn:
             self.keep(len(self.rows))
 
@@ -102,7 +98,7 @@ class Log:
         """Write rows.
 
         Args:
-            rows: What JSON can hold.
+            rows: Values that JSON can hold.
             sync: Wait until they are on disk, so that a power failure cannot lose them either.
 
         Raises:
@@ -125,10 +121,5 @@ class Log:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

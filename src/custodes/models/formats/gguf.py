@@ -51,7 +51,7 @@ _IN_BLOCK = {
 
 
 def supports(model: TorchModel) -> bool:
-    """Say whether `write_gguf` can write this model."""
+    """Return whether `write_gguf` can write this model."""
     try:
         _check(model)
         describe_tokenizer(model.tokenizer, model.model.config.vocab_size)
@@ -175,7 +175,7 @@ def _interleave(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
 
     Args:
         rows: (heads * d, inputs), rotated as (i, i + d/2).
-        heads: Of queries, or of keys.
+        heads: Number of heads of the queries, or of the keys.
 
     Returns:
         The same shape, rotated as (2i, 2i + 1).

@@ -84,7 +84,7 @@ def _load_tokenizer(source: Path) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from drawing bars of its own; what it logs still shows."""
+    """Hide the progress bars of transformers; its log messages still appear."""
     from transformers.utils import logging
 
     enabled = logging.is_progress_bar_enabled()
