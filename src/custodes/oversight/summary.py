@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from custodes.oversight.gold import gold_change
 from custodes.oversight.overseer import OverseerOptions
 from custodes.oversight.perturbations.recovery import recovery
 from custodes.runs.events import Event
+from custodes.runs.log import read_log
 
 __all__ = ["summarise"]
 
@@ -56,13 +56,7 @@ def summarise(
 
 def read_timings(path: Path) -> list[dict[str, Any]]:
     """Read timings.jsonl; a torn last line is left out."""
-    found = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
+    return read_log(path)
 
 
 def _of(events: Sequence[Event], kind: str) -> list[Event]:

@@ -60,7 +60,7 @@ def read_record(folder: Path) -> Record:
             f"config.yaml or summary.json of {folder} is damaged",
             "restore config.yaml from a copy; run the same command again for a new summary.json",
         ) from error
-    events, _ = read_events(folder / "events.jsonl")
+    events = read_events(folder / "events.jsonl")
     steps = [event for event in events if event["kind"] == "step"]
     answered = sum(len(event["responses"]) for event in steps)
     return Record(

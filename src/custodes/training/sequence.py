@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from custodes.runs.stages import Stages
+from custodes.runs.store import Store
 from custodes.training.lora import LoraModel, LoraOptions, read_factors
 from custodes.training.result import TrainResult, significant
 
@@ -50,7 +50,7 @@ def take_course(
         JSON-ready: ``weights_moved``, the relative norm of the whole change, and
         ``weights_moved_most``; each method's metrics under its name; ``controls``.
     """
-    stages = Stages(folder / "stages")
+    stages = Store(folder / "stages")
     held: dict[Path | None, LoraModel] = {}
 
     def model(adapter: Path | None) -> LoraModel:

@@ -24,7 +24,7 @@ from custodes.oversight.teachers.preference_pairs import Ranked, length_check, r
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import Progress, silent
 from custodes.runs.lineage import Checkpoint
-from custodes.runs.stages import Stages
+from custodes.runs.store import Store
 from custodes.seeds import derive
 from custodes.training.card import write_card
 from custodes.training.dpo import DpoOptions, dpo
@@ -123,7 +123,7 @@ class DpoTeacher:
             raise ConfigError(f"no domain {domain!r}", near_misses(domain, self.queries))
         worker = trainable(worker)
         seed = derive(self.seed, "retrain", step)
-        stages = Stages(folder / "stages")
+        stages = Store(folder / "stages")
         lessons = {
             name: self._lesson(worker, name, count, derive(seed, name), stages)
             for name, count in self._counts(domain).items()
@@ -163,7 +163,7 @@ class DpoTeacher:
         return counts | (dict.fromkeys(others, each) if each else {})
 
     def _lesson(
-        self, worker: ModelWorker, domain: str, count: int, seed: int, stages: Stages
+        self, worker: ModelWorker, domain: str, count: int, seed: int, stages: Store
     ) -> Ranked:
         """Get a domain's pairs: from its preference file, or else from the Worker's own answers."""
         given = (self.options.preferences or {}).get(domain)
