@@ -12,11 +12,11 @@ from custodes.conversation import PreferencePair, user_chat
 from custodes.data.datasets import read_pairs
 from custodes.errors import ConfigError, DataError, near_misses
 from custodes.experts.card import Anchor, Card, Provenance, write_card
+from custodes.experts.expert import DOMAINS
 from custodes.experts.fitted import FOLDS, Fitted, Part, fit_features, part_of, prompt_key
 from custodes.experts.reading import Reading, read_features
 from custodes.models.base import Array, ScoringModel
 from custodes.models.cache import file_sha256
-from custodes.oversight.roles import DOMAINS
 from custodes.progress import Progress, silent
 from custodes.runs.files import write_atomic
 
