@@ -1,4 +1,4 @@
-"""How often 95% intervals for a mean over few prompts cover it: five shapes, five sizes, three ways.
+"""How often 95% intervals for a mean over few prompts cover it: five shapes, five sizes.
 
     python benchmarks/intervals.py [--draws 400]
 

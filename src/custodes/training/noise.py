@@ -51,7 +51,13 @@ def add_noise(folder: Path, worker: Adapted, sd: float, seed: int) -> Checkpoint
         folder=folder,
         lora=LoraOptions(),
     )
-    checkpoint = Checkpoint(parent.number + 1, folder, parent.number, "weight_noise", metrics)
+    checkpoint = Checkpoint(
+        number=parent.number + 1,
+        adapter=folder,
+        parent=parent.number,
+        intervention="weight_noise",
+        metrics=metrics,
+    )
     write_card(folder, checkpoint, worker.name)
     return checkpoint
 
