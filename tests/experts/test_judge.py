@@ -21,7 +21,7 @@ from custodes.experts import (
     require_some,
 )
 from custodes.experts.expert import DOMAINS, Rating
-from custodes.experts.order import wilson
+from custodes.experts.order_swap import wilson
 from custodes.experts.template import JudgeTemplate, parse_choice, parse_grade
 from custodes.models.endpoint.model import EndpointModel
 from custodes.models.endpoint.server import Patience

@@ -51,5 +51,5 @@ class Expert(Protocol):
         ...
 
     def report(self) -> dict[str, Any]:
-        """Return the controls it carries (held-out accuracy, flips, abstentions), JSON-ready."""
+        """Describe the Expert, JSON-ready; ``controls`` lists its controls as dicts."""
         ...
