@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["Interval", "bootstrap_mean"]
+__all__ = ["Interval", "PairedChange", "bootstrap_mean", "correlation", "paired_change"]
 
 
 @dataclass(frozen=True)
@@ -69,3 +70,78 @@ def bootstrap_mean(
     tail = float(norm.cdf((n / (n - 1)) ** 0.5 * t.ppf((1 - level) / 2, n - 1)))
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(mean, float(low), float(high), n)
+
+
+@dataclass(frozen=True)
+class PairedChange:
+    """The mean of paired differences, by Student's t.
+
+    Attributes:
+        mean: Mean difference, after minus before.
+        se: Its standard error.
+        n: Pairs.
+        p_rise: One-sided p-value of no rise.
+        p_fall: One-sided p-value of no fall.
+        detectable: The change that is significant at one-sided .05 with 80% power.
+    """
+
+    mean: float
+    se: float
+    n: int
+    p_rise: float
+    p_fall: float
+    detectable: float
+
+
+def paired_change(before: Sequence[float], after: Sequence[float]) -> PairedChange:
+    """Compare two values of each unit.
+
+    Args:
+        before: Shape (n,).
+        after: Shape (n,), in the same order.
+
+    Raises:
+        ValueError: The lengths differ, a value is not finite, or there are fewer than two.
+    """
+    from scipy.stats import t
+
+    x_N, y_N = np.asarray(before, np.float64), np.asarray(after, np.float64)
+    difference_N = y_N - x_N
+    n = len(difference_N)
+    if n < 2 or not np.isfinite(difference_N).all():
+        raise ValueError("a paired comparison needs two or more finite pairs")
+    mean, se = float(difference_N.mean()), float(difference_N.std(ddof=1) / np.sqrt(n))
+    # Without any scatter the sign decides.
+    score = mean / se if se > 0 else float(np.sign(mean)) * np.inf if mean else 0.0
+    quantiles = t.ppf(0.95, n - 1) + t.ppf(0.8, n - 1)
+    return PairedChange(
+        mean=mean,
+        se=se,
+        n=n,
+        p_rise=float(t.sf(score, n - 1)),
+        p_fall=float(t.cdf(score, n - 1)),
+        detectable=float(quantiles * se),
+    )
+
+
+def correlation(first: ArrayLike, second: ArrayLike) -> Interval:
+    """Spearman's rank correlation with its 95% interval (Fisher's z, Bonett and Wright 2000).
+
+    Args:
+        first: Shape (n,), n >= 4.
+        second: Shape (n,).
+
+    Returns:
+        The interval; where one of the two does not vary, a correlation of 0 in [0, 0]: it says
+        nothing about the other, however many there are.
+    """
+    from scipy.stats import spearmanr
+
+    x_N, y_N = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    n = len(x_N)
+    if np.ptp(x_N) == 0 or np.ptp(y_N) == 0:
+        return Interval(0.0, 0.0, 0.0, n)
+    r = float(spearmanr(x_N, y_N).statistic)
+    half = 1.959964 * np.sqrt((1 + r**2 / 2) / (n - 3))
+    z = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
+    return Interval(r, float(np.tanh(z - half)), float(np.tanh(z + half)), n)

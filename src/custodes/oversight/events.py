@@ -20,7 +20,7 @@ from custodes.errors import RunError
 from custodes.experts.expert import Rating
 from custodes.oversight.gold import GoldMeasurement
 from custodes.oversight.roles import Evidence, Verdict
-from custodes.oversight.serving_check import ServingCheck
+from custodes.oversight.controls.serving import ServingCheck
 from custodes.runs.events import Event
 from custodes.runs.lineage import Checkpoint
 

@@ -35,7 +35,7 @@ from custodes.oversight.log import OversightLog
 from custodes.oversight.perturbations.effects import Disturbed, Effects, shares
 from custodes.oversight.perturbations.schedule import Disturbance, Schedule
 from custodes.oversight.roles import Overseer, Teacher, User, Worker
-from custodes.oversight.serving_check import serving_check
+from custodes.oversight.controls.serving import serving_check
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import Progress
 from custodes.runs.folder import RunFolder

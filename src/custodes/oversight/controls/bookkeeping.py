@@ -1,0 +1,174 @@
+"""Does the log say one consistent thing? Checked from the config and the log, not from the loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from custodes.control import Control
+from custodes.oversight.events import StepEvent, VerdictEvent
+from custodes.oversight.log import History
+
+__all__ = ["bookkeeping_controls"]
+
+TOLERANCE = 1e-6
+
+
+def bookkeeping_controls(
+    history: History,
+    domains: Sequence[str],
+    thresholds: Mapping[str, float],
+    overseer_steps: int | None = None,
+    max_retrains: int | None = None,
+) -> Iterator[Control]:
+    """Check that steps, ratings, verdicts, retrains and checkpoints belong together.
+
+    Args:
+        history: The run's events.
+        domains: The domains with an Expert.
+        thresholds: By domain, as the config has them.
+        overseer_steps: Steps from one intercept to the next; None where the Overseer has its own
+            rule.
+        max_retrains: Retrains that the config allows; None where there is no limit.
+    """
+    yield _control("steps follow one another", _steps(history))
+    yield _control("ratings belong to their queries", _ratings(history, domains))
+    yield _control("checkpoints follow verdicts", _checkpoints(history))
+    yield _control("perturbations act when planned", _perturbations(history))
+    yield _control("verdicts rest on the ratings", _evidence(history, thresholds))
+    if overseer_steps is not None:
+        yield _control("intercepts are where the config has them", _intercepts(history, overseer_steps))
+    if max_retrains is not None:
+        count = sum(verdict.retrain is not None for verdict in history.verdicts.values())
+        problem = f"{count} retrains, {max_retrains} allowed" if count > max_retrains else ""
+        yield _control("retrains within the budget", iter([problem] if problem else []))
+
+
+def _control(name: str, problems: Iterator[str]) -> Control:
+    listed = list(problems)
+    text = "nothing inconsistent in the log" if not listed else f"{listed[0]}"
+    if len(listed) > 1:
+        text += f" (and {len(listed) - 1} more)"
+    return Control(name, not listed, text, {"problems": len(listed)})
+
+
+def _steps(history: History) -> Iterator[str]:
+    numbers = [event.step for event in history.steps]
+    if numbers != list(range(len(numbers))):
+        yield f"the steps are numbered {numbers[:5]} …"
+    for event in history.steps:
+        if len(event.queries) != len(event.responses):
+            yield f"step {event.step}: {len(event.queries)} queries, {len(event.responses)} responses"
+        if not event.queries:
+            yield f"step {event.step} asked nothing"
+        if event is not history.steps[-1] and event.step not in history.verdicts:
+            yield f"step {event.step} has no verdict"
+
+
+def _ratings(history: History, domains: Sequence[str]) -> Iterator[str]:
+    for event in history.steps:
+        for domain, ratings in event.ratings.items():
+            expected = tuple(i for i, q in enumerate(event.queries) if q.domain == domain)
+            if ratings.queries != expected:
+                yield f"step {event.step}: ratings of {domain} are of queries {ratings.queries[:5]}"
+            if not len(ratings.queries) == len(ratings.seen) == len(ratings.clean):
+                yield f"step {event.step}: {domain} has ratings without a query"
+            values = [r.value for r in (*ratings.seen, *ratings.clean) if r.value is not None]
+            if not all(math.isfinite(v) and 0 <= v <= 1 for v in values):
+                yield f"step {event.step}: a rating of {domain} is outside [0, 1]"
+            if not _disturbed(event) and ratings.seen != ratings.clean:
+                yield f"step {event.step}: the Overseer saw other ratings of {domain} than the Expert's"
+        unrated = {q.domain for q in event.queries} & set(domains) - set(event.ratings)
+        if event.ratings and unrated:
+            yield f"step {event.step}: queries of {sorted(unrated)[0]} were not rated"
+
+
+def _disturbed(event: StepEvent) -> bool:
+    return bool(event.perturbed)
+
+
+def _checkpoints(history: History) -> Iterator[str]:
+    numbers = [event.checkpoint for event in history.checkpoints]
+    if numbers != list(range(len(numbers))):
+        yield f"the checkpoints are numbered {numbers[:5]}"
+    for event in history.checkpoints[1:]:
+        if event.parent != event.checkpoint - 1:
+            yield f"checkpoint {event.checkpoint} has the parent {event.parent}"
+        verdict = history.verdicts.get(event.step)
+        if event.intervention.startswith("teacher:"):
+            domain = event.intervention.removeprefix("teacher:")
+            if verdict is None or verdict.retrain != domain:
+                ordered = None if verdict is None else verdict.retrain
+                yield (
+                    f"checkpoint {event.checkpoint} was trained in {domain}; the verdict of step "
+                    f"{event.step} was {ordered}"
+                )
+    golds = [event.checkpoint for event in history.golds]
+    if golds != sorted(set(golds)):
+        yield f"gold scores are of the checkpoints {golds}"
+    for step in history.steps:
+        made = [e.checkpoint for e in history.checkpoints if _before(e.step, e.intervention, step)]
+        if made and step.checkpoint != max(made):
+            yield f"checkpoint {step.checkpoint} answered at step {step.step}, not {max(made)}"
+
+
+def _before(made_at: int, intervention: str, step: StepEvent) -> bool:
+    # Noise is put on the weights before a step's answers, a retrain comes after them.
+    return made_at <= step.step if intervention == "weight_noise" else made_at < step.step
+
+
+def _perturbations(history: History) -> Iterator[str]:
+    planned = history.start.perturbations if history.start else ()
+    for event in history.steps:
+        active = {p.name for p in planned if p.at <= event.step < (p.until or math.inf)}
+        for name in sorted(set(event.perturbed) - active):
+            yield f"{name} acted at step {event.step}, where the config does not have it"
+        for name in sorted(active - set(event.perturbed)):
+            yield f"{name} did not act at step {event.step}, where the config has it"
+
+
+def _intercepts(history: History, every: int) -> Iterator[str]:
+    for step, verdict in history.verdicts.items():
+        if verdict.intercept != ((step + 1) % every == 0):
+            yield f"step {step} {'is' if verdict.intercept else 'is not'} an intercept"
+
+
+def _evidence(history: History, thresholds: Mapping[str, float]) -> Iterator[str]:
+    """Recompute from the log what each verdict says it rests on."""
+    values: dict[str, list[float]] = {}
+    checkpoint = 0
+    for event in history.steps:
+        if event.checkpoint != checkpoint:
+            values, checkpoint = {}, event.checkpoint
+        for domain, ratings in event.ratings.items():
+            values.setdefault(domain, []).extend(
+                r.value for r in ratings.seen if r.value is not None
+            )
+        verdict = history.verdicts.get(event.step)
+        if verdict is not None and verdict.intercept:
+            yield from _compare(verdict, values, thresholds)
+            values = {}
+
+
+def _compare(
+    verdict: VerdictEvent, values: Mapping[str, list[float]], thresholds: Mapping[str, float]
+) -> Iterator[str]:
+    for domain, evidence in verdict.evidence.items():
+        ratings = values.get(domain, [])
+        mean = sum(ratings) / len(ratings) if ratings else 0.0
+        where = f"step {verdict.step}: the verdict on {domain}"
+        if evidence.n != len(ratings) or abs(evidence.mean - mean) > TOLERANCE:
+            yield (
+                f"{where} rests on {evidence.n} ratings of mean {evidence.mean:.3f}; the log has "
+                f"{len(ratings)} of mean {mean:.3f}"
+            )
+        if domain in thresholds and abs(evidence.threshold - thresholds[domain]) > TOLERANCE:
+            yield f"{where} used the threshold {evidence.threshold:g}"
+        if evidence.failing != (evidence.n > 0 and evidence.statistic <= evidence.threshold):
+            yield f"{where} calls {evidence.statistic:.3f} {'failing' if evidence.failing else 'passing'}"
+        # A lower bound and the worst rating are never above the mean.
+        if evidence.n and evidence.statistic > mean + TOLERANCE:
+            yield f"{where} weighs the ratings as {evidence.statistic:.3f}, above their mean"
+    retrained = verdict.retrain
+    if retrained is not None and not verdict.evidence[retrained].failing:
+        yield f"step {verdict.step}: {retrained} was retrained and passed"
