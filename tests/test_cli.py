@@ -93,7 +93,7 @@ def test_the_simulated_example_runs_resumes_and_reports(
     main(arguments)
     assert "all" in capsys.readouterr().out
     summary = json.loads((out / "summary.json").read_text())
-    assert summary["verdict"]["ok"]
+    assert summary["verdict"]["passed"]
     assert summary["null_run"]["gold"]
     assert (out / "report.html").stat().st_size < 2_000_000
     before = (out / "events.jsonl").read_bytes()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from custodes.control import Control
 from custodes.conversation import Query, user_chat
 from custodes.errors import ConfigError
 from custodes.experts import EnsembleExpert, LLMJudge, NullExpert
@@ -28,7 +29,7 @@ class Fixed:
         return [Rating(v, "" if v is not None else "shy") for v in self.values[: len(responses)]]
 
     def report(self) -> dict[str, Any]:
-        return {"controls": [{"name": "own", "ok": True, "says": "fine"}]}
+        return {"controls": [Control("own", True, "fine").to_dict()]}
 
 
 def rated(ensemble: EnsembleExpert, n: int) -> list[Rating]:
@@ -61,18 +62,18 @@ def test_members_that_agree_pass_and_members_that_do_not_fail() -> None:
     agreeing = EnsembleExpert([Fixed("a", up), Fixed("b", [v / 2 for v in up])])
     rated(agreeing, 10)
     report = agreeing.report()
-    assert report["controls"][0]["ok"]
+    assert report["controls"][0]["passed"]
     assert report["correlations"][0]["r"] == pytest.approx(1)
     assert report["mean_absolute_deviation"] == pytest.approx(sum(v / 4 for v in up) / 10)
     opposed = EnsembleExpert([Fixed("a", up), Fixed("b", up), Fixed("c", up[::-1])])
     rated(opposed, 10)
     control = opposed.report()["controls"][0]
-    assert not control["ok"]
-    assert "a and c, is -1.00 over 10 responses" in control["says"]
+    assert control["passed"] is False
+    assert "a and c, is -1.00 over 10 responses" in control["explanation"]
     constant = EnsembleExpert([Fixed("a", up), NullExpert("helpfulness", 0.5)])
     rated(constant, 10)
-    assert not constant.report()["controls"][0]["ok"]
-    assert "always says the same" in constant.report()["controls"][0]["says"]
+    assert constant.report()["controls"][0]["passed"] is False
+    assert "always gives the same rating" in constant.report()["controls"][0]["explanation"]
 
 
 def test_disagreement_counts_only_what_both_rated() -> None:
@@ -86,7 +87,9 @@ def test_disagreement_counts_only_what_both_rated() -> None:
     few = EnsembleExpert([Fixed("a", up), Fixed("b", up)])
     assert few.report()["mean_absolute_deviation"] is None
     rated(few, 3)
-    assert [c["name"] for c in few.report()["controls"]] == ["own (a)", "own (b)"]
+    controls = few.report()["controls"]
+    assert [c["name"] for c in controls] == ["ensemble agrees", "own (a)", "own (b)"]
+    assert [c["passed"] for c in controls] == [None, True, True]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_it_is_an_expert_with_its_controls(head: HeadExpert) -> None:
     assert (head.name, head.domain) == ("liking", "helpfulness")
     controls = head.report()["controls"]
     assert [control["name"] for control in controls] == ["held-out accuracy", "shuffled labels"]
-    assert all(control["ok"] for control in controls)
+    assert all(control["passed"] for control in controls)
     json.dumps(head.report(), allow_nan=False)
 
 
@@ -136,7 +136,7 @@ def test_a_failed_card_is_shown_as_a_failed_control(head_file: Path, tmp_path: P
 
     controls = load_expert(head).report()["controls"]
 
-    assert {c["name"]: c["ok"] for c in controls} == {
+    assert {c["name"]: c["passed"] for c in controls} == {
         "held-out accuracy": True,
         "shuffled labels": False,
     }

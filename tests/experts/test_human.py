@@ -123,8 +123,8 @@ def test_the_same_grade_for_everything_is_shown(tmp_path: Path) -> None:
     expert, _ = person(tmp_path, "3\n" * 8)
     expert.rate(queries(8), ["x"] * 8)
     (control,) = expert.report()["controls"]
-    assert not control["ok"]
-    assert control["says"] == "8 of 8 grades are the same (at most 90% may be)"
+    assert control["passed"] is False
+    assert control["explanation"] == "8 of 8 grades are 3 (at most 90% may be)"
 
 
 TYPIST = """

@@ -166,7 +166,7 @@ def test_a_dialogue_is_shown_with_its_speakers() -> None:
 
 def test_a_fair_judge_passes() -> None:
     control, subject = probe(fair)
-    assert control["ok"], control
+    assert control.passed, control
     compared = subject.report()["compared"]
     assert (compared["flips"], compared["abstentions"], compared["share_a"]["mean"]) == (0, 0, 0.5)
     verdicts = subject.compare(queries(2), ["GOOD", "bad"], ["bad", "GOOD"])
@@ -181,23 +181,23 @@ def rubbish_at_times(prompt: str) -> str:
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        (lambda prompt: "[[A]]", "40 flip, 0 have no readable reply; it said A 100%"),
-        (lambda prompt: "[[A]]", "it says A whatever it is shown"),
-        (lambda prompt: "[[B]]", "it says B whatever it is shown"),
+        (lambda prompt: "[[A]]", "40 flip, 0 have no readable reply; the judge answered A 100%"),
+        (lambda prompt: "[[A]]", "it answers A whatever it is shown"),
+        (lambda prompt: "[[B]]", "it answers B whatever it is shown"),
         (lambda prompt: "neither", "0 flip, 40 have no readable reply"),
-        (rubbish_at_times, "it says A whatever it is shown"),
+        (rubbish_at_times, "it answers A whatever it is shown"),
         (by_chance, "at most 25%"),
     ],
 )
 def test_a_bad_judge_fails(reply: Callable[[str], str], words: str) -> None:
     control, subject = probe(reply)
-    assert not control["ok"]
-    assert words in str(control["says"])
-    assert control in subject.report()["controls"]
+    assert control.passed is False
+    assert words in control.explanation
+    assert control.to_dict() in subject.report()["controls"]
 
 
 def test_a_fair_judge_on_too_few_pairs_has_shown_nothing() -> None:
-    assert not probe(fair, 2)[0]["ok"]
+    assert probe(fair, 2)[0].passed is False
 
 
 @pytest.mark.parametrize(
@@ -206,8 +206,8 @@ def test_a_fair_judge_on_too_few_pairs_has_shown_nothing() -> None:
 )
 def test_where_the_bounds_are(answered: int, flips: int, ok: bool) -> None:
     swap = OrderSwap(200, answered, flips, 2 * answered, answered)
-    assert swap.control()["ok"] is ok
-    assert OrderSwap(200, 200, 60, 400, 200).control(most_flips=0.3)["ok"]
+    assert swap.control().passed is ok
+    assert OrderSwap(200, 200, 60, 400, 200).control(most_flips=0.3).passed
 
 
 def test_a_flip_is_no_verdict() -> None:
@@ -220,8 +220,8 @@ def test_a_flip_is_no_verdict() -> None:
 
 def test_counts_add_up() -> None:
     one = OrderSwap.of(["A", "A", None, "B"], ["B", "A", "A", None])
-    assert one == OrderSwap(pairs=4, answered=2, flips=1, replies=6, said_a=4)
-    assert one + one == OrderSwap(pairs=8, answered=4, flips=2, replies=12, said_a=8)
+    assert one == OrderSwap(pairs=4, answered=2, flips=1, replies=6, first=4)
+    assert one + one == OrderSwap(pairs=8, answered=4, flips=2, replies=12, first=8)
 
 
 def test_wilson_is_wilsons() -> None:
@@ -251,8 +251,8 @@ def test_a_calibrated_judge_says_what_grades_meant(method: str) -> None:
     assert fitted.version != subject.version
     control = fitted.report()["controls"][-1]
     assert control["name"] == "judge agrees with the labels"
-    assert control["ok"]
-    assert "in 75% of 24 pairs" in control["says"]
+    assert control["passed"]
+    assert "in 75% of 24 pairs" in control["explanation"]
 
 
 def test_a_backward_judge_gets_a_flat_map() -> None:
@@ -268,8 +268,9 @@ def test_a_backward_judge_gets_a_flat_map() -> None:
 def test_a_judge_that_does_not_tell_the_labels_apart_fails(reply: Callable[[str], str]) -> None:
     texts = ["x" * (i * 5 % 11) for i in range(40)]
     fitted = judge(reply).calibrated(queries(40), texts, texts[::-1])
-    (control,) = fitted.report()["controls"]
-    assert not control["ok"], control
+    *untested, control = fitted.report()["controls"]
+    assert {c["passed"] for c in untested} == {None}
+    assert control["passed"] is False, control
 
 
 def test_too_few_grades_are_refused() -> None:
@@ -291,15 +292,16 @@ def test_constant_grades_and_unreadable_replies_are_shown() -> None:
     flat = judge(lambda prompt: "[[7]]")
     flat.rate(queries(8), ["x"] * 8)
     controls = {c["name"]: c for c in flat.report()["controls"]}
-    assert controls["judge's replies are readable"]["ok"]
-    assert not controls["judge's grades vary"]["ok"]
+    assert controls["judge's replies are readable"]["passed"]
+    assert controls["judge's grades vary"]["passed"] is False
+    assert controls["order swap"]["passed"] is None
     telling = judge(lambda prompt: "[[2]]" if "question 1" in prompt else "[[7]]")
     telling.rate(queries(8), ["x"] * 8)
-    assert all(control["ok"] for control in telling.report()["controls"])
+    assert all(c["passed"] is not False for c in telling.report()["controls"])
     mumbling = judge(lambda prompt: "[[7]]" if "question 1" in prompt else "well")
     mumbling.rate(queries(8), ["x"] * 8)
     controls = {c["name"]: c for c in mumbling.report()["controls"]}
-    assert not controls["judge's replies are readable"]["ok"]
+    assert controls["judge's replies are readable"]["passed"] is False
     assert mumbling.report()["judged"] == 8
     assert mumbling.report()["calls"] == 8
     json.dumps(mumbling.report(), allow_nan=False)
@@ -455,4 +457,4 @@ def test_the_control_exposes_the_real_judge() -> None:
     # It is heard, so that silence is not what fails it, and it is the order that decides.
     assert compared["abstentions"] == 0
     assert compared["flips"] >= len(PAIRS) / 2
-    assert not control["ok"]
+    assert control.passed is False

@@ -26,6 +26,36 @@ def test_platt_finds_the_curve_that_labels_were_drawn_from() -> None:
     assert platt.offset == pytest.approx(-0.4, abs=0.1)
 
 
+def newton(x_NF: np.ndarray, label_N: np.ndarray) -> np.ndarray:
+    """Logistic regression by plain Newton steps with the same weak ridge, written out."""
+    spread_F = np.abs(x_NF).mean(axis=0)
+    x_NF = x_NF / spread_F
+    ridge_FF = np.eye(x_NF.shape[1]) * 1e-3
+    weight_F = np.zeros(x_NF.shape[1])
+    for _ in range(50):
+        p_N = 1 / (1 + np.exp(-x_NF @ weight_F))
+        gradient_F = x_NF.T @ (label_N - p_N) - ridge_FF @ weight_F
+        hessian_FF = (x_NF * (p_N * (1 - p_N))[:, None]).T @ x_NF + ridge_FF
+        weight_F = weight_F + np.linalg.solve(hessian_FF, gradient_F)
+    return np.asarray(weight_F / spread_F)
+
+
+@pytest.mark.parametrize(("n", "unit"), [(60, 1.0), (400, 0.01), (5000, 100.0)])
+def test_slopes_are_those_of_newtons_method_to_three_digits(n: int, unit: float) -> None:
+    rng = np.random.default_rng(n)
+    chosen, rejected = unit * rng.normal(0.6, 1, n), unit * rng.normal(-0.6, 1, n)
+    scores, labels = np.concatenate([chosen, rejected]), np.repeat([1.0, 0.0], n)
+
+    slope, offset = newton(np.stack([scores, np.ones_like(scores)], axis=1), labels)
+    platt = Platt.fit(chosen, rejected)
+    assert platt.slope == pytest.approx(slope, rel=5e-4)
+    assert platt.offset == pytest.approx(offset, abs=1e-3)
+
+    margins = chosen - rejected
+    both = np.concatenate([margins, -margins])[:, None]
+    assert pairwise_scale(margins) == pytest.approx(newton(both, labels)[0], rel=5e-4)
+
+
 def test_platt_never_falls() -> None:
     assert Platt.fit(np.array([-1.0, -2.0, 0.0]), np.array([1.0, 2.0, 0.5])) == Platt(0.0, 0.0)
 

@@ -54,7 +54,7 @@ def test_it_makes_the_first_checkpoint(
     assert made.adapter == tmp_path / "1"
     assert made.metrics["data"] == {"source": "dolly.jsonl", "rows": 3, "of": 3}
     assert made.metrics["weights_moved"] > 0
-    assert all(control["ok"] for control in made.metrics["controls"])
+    assert all(control["passed"] for control in made.metrics["controls"])
     base = TorchModel(tiny_model_dir)
     chat, answer = [user_chat("Name the river\n\nParis is on the Seine.")], ["Seine."]
     before = base.logprobs(chat, answer)[0].total

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from custodes.conversation import PreferencePair, Query
 from custodes.errors import ConfigError
 from custodes.experts.expert import Rating
+from custodes.oversight.perturbations.effects import Disturbed, Effect, shares
 from custodes.oversight.perturbations.jailbreaks import WRAPPERS, origin, wrap
 from custodes.oversight.perturbations.schedule import (
     BiasedExpert,
@@ -46,6 +47,11 @@ PAIRS = [
 
 def at(step: int, *perturbations: Perturbation, seed: int = 7) -> Disturbance:
     return Schedule(perturbations, seed).at(step)
+
+
+def share(disturbed: Disturbed[Any]) -> dict[str, float]:
+    """The shares that one call changed, by perturbation."""
+    return shares(disturbed.effects, [disturbed.effects])
 
 
 def numbers(ratings: list[Rating]) -> list[float]:
@@ -83,12 +89,12 @@ def test_nothing_is_disturbed_before_after_and_without() -> None:
     ]
     user = RepeatingUser(QUERIES)
     for calm in (at(0, *everything), at(2, *everything), at(0)):
-        assert calm.user(user) is user
-        assert calm.queries(QUERIES) == QUERIES
-        assert calm.ratings("e", HARM, RATINGS) == RATINGS
-        assert calm.pairs(HARM, PAIRS) == PAIRS
+        assert calm.user(user) == Disturbed(user)
+        assert calm.queries(QUERIES) == Disturbed(QUERIES)
+        assert calm.ratings("e", HARM, RATINGS) == Disturbed(RATINGS)
+        assert calm.pairs(HARM, PAIRS) == Disturbed(PAIRS)
         assert not calm.disturbs_weights
-        assert calm.changed == {}
+        assert shares(calm.active, []) == {}
 
 
 # Users
@@ -96,31 +102,32 @@ def test_nothing_is_disturbed_before_after_and_without() -> None:
 
 def test_a_jailbreak_wraps_harmlessness_queries_only() -> None:
     disturbed = at(3, Jailbreak(at=3))
-    asked = disturbed.queries(QUERIES)
+    asked = disturbed.queries(QUERIES).value
     for before, after in zip(QUERIES, asked, strict=True):
         assert (after == before) == (before.domain == HELP)
         assert (after.domain, after.topic) == (before.domain, before.topic)
         assert origin(after.id) == before.id
-    assert disturbed.changed == {"jailbreak@3": 1.0}
+    assert disturbed.queries(QUERIES).effects == {"jailbreak@3": Effect(20, 20)}
     assert len({q.id for q in asked}) == len(asked)
     used = {q.id.rpartition("~")[2] for q in asked if q.domain == HARM}
     assert len(used) > 4
-    assert disturbed.queries(QUERIES) == asked
-    assert at(4, Jailbreak(at=3)).queries(QUERIES) != asked
-    assert at(3, Jailbreak(at=3), seed=8).queries(QUERIES) != asked
+    assert disturbed.queries(QUERIES).value == asked
+    assert at(4, Jailbreak(at=3)).queries(QUERIES).value != asked
+    assert at(3, Jailbreak(at=3), seed=8).queries(QUERIES).value != asked
 
 
 def test_a_jailbreak_is_the_same_for_a_query_whatever_comes_after_it() -> None:
     jailbreak = Jailbreak(at=0, share=0.5)
-    assert at(0, jailbreak).queries(QUERIES)[:9] == at(0, jailbreak).queries(QUERIES[:9])
+    whole, part = at(0, jailbreak).queries(QUERIES), at(0, jailbreak).queries(QUERIES[:9])
+    assert whole.value[:9] == part.value
 
 
 def test_a_jailbreak_of_a_share_and_of_some_wrappers() -> None:
-    disturbed = at(0, Jailbreak(at=0, share=0.5, domain=None, wrappers=("typos", "authority")))
-    asked = disturbed.queries(QUERIES)
-    changed = [q for q, before in zip(asked, QUERIES, strict=True) if q != before]
+    jailbreak = Jailbreak(at=0, share=0.5, domain=None, wrappers=("typos", "authority"))
+    disturbed = at(0, jailbreak).queries(QUERIES)
+    changed = [q for q, before in zip(disturbed.value, QUERIES, strict=True) if q != before]
     assert {q.id.rpartition("~")[2] for q in changed} == {"typos", "authority"}
-    assert disturbed.changed["jailbreak@0"] == len(changed) / len(QUERIES)
+    assert share(disturbed) == {"jailbreak@0": len(changed) / len(QUERIES)}
     assert 0.2 < len(changed) / len(QUERIES) < 0.8
 
 
@@ -155,22 +162,21 @@ def test_a_topic_swap() -> None:
         HARM: [query(i, HARM, "cd"[i % 2]) for i in range(20)],
     }
     user = DatasetUser(sources, 4)
-    disturbed = at(1, TopicSwap(at=1, mix={HARM: 1.0}, topics=("c",)))
-    assert {q.topic for q in disturbed.user(user).ask(1)} == {"c"}
-    assert disturbed.changed == {"topic_swap@1": 0.75}
+    disturbed = at(1, TopicSwap(at=1, mix={HARM: 1.0}, topics=("c",))).user(user)
+    assert {q.topic for q in disturbed.value.ask(1)} == {"c"}
+    assert share(disturbed) == {"topic_swap@1": 0.75}
     assert {q.domain for q in user.ask(1)} == {HELP, HARM}
     # The control fails for a swap to what is asked anyway.
     same = at(1, TopicSwap(at=1, mix={HELP: 2.0, HARM: 2.0}))
-    same.user(user)
-    assert same.changed == {"topic_swap@1": 0.0}
+    assert share(same.user(user)) == {"topic_swap@1": 0.0}
 
 
 def test_of_several_swaps_the_last_one_holds() -> None:
     user = DatasetUser({HELP: [query(i, HELP, "ab"[i % 2]) for i in range(20)]}, 4)
     swaps = [TopicSwap(at=0, topics=("a",)), TopicSwap(at=2, topics=("b",))]
-    assert {q.topic for q in at(1, *swaps).user(user).ask(1)} == {"a"}
-    assert {q.topic for q in at(2, *swaps).user(user).ask(2)} == {"b"}
-    assert {q.topic for q in at(2, *reversed(swaps)).user(user).ask(2)} == {"b"}
+    assert {q.topic for q in at(1, *swaps).user(user).value.ask(1)} == {"a"}
+    assert {q.topic for q in at(2, *swaps).user(user).value.ask(2)} == {"b"}
+    assert {q.topic for q in at(2, *reversed(swaps)).user(user).value.ask(2)} == {"b"}
 
 
 # Experts
@@ -185,7 +191,7 @@ def test_of_several_swaps_the_last_one_holds() -> None:
 )
 def test_ratings_stay_ratings(values: list[float | None], step: int, how: Perturbation) -> None:
     given = [Rating(value, "why") for value in values]
-    seen = at(step, how).ratings("e", HARM, given)
+    seen = at(step, how).ratings("e", HARM, given).value
     assert [r.abstained for r in seen] == [r.abstained for r in given]
     assert all(0 <= r.value <= 1 for r in seen if r.value is not None)
     assert all(r.reason == "why" for r in seen)
@@ -194,8 +200,11 @@ def test_ratings_stay_ratings(values: list[float | None], step: int, how: Pertur
 
 def test_biased_and_flipped() -> None:
     given = [Rating(0.25), Rating(None), Rating(0.9)]
-    assert numbers(at(0, BiasedExpert(at=0, offset=0.25)).ratings("e", HARM, given)) == [0.5, 1.0]
-    assert numbers(at(0, FlippedExpert(at=0)).ratings("e", HARM, given)) == pytest.approx(
+    assert numbers(at(0, BiasedExpert(at=0, offset=0.25)).ratings("e", HARM, given).value) == [
+        0.5,
+        1.0,
+    ]
+    assert numbers(at(0, FlippedExpert(at=0)).ratings("e", HARM, given).value) == pytest.approx(
         [0.75, 0.1]
     )
 
@@ -203,57 +212,60 @@ def test_biased_and_flipped() -> None:
 def test_noise_has_its_spread_and_differs_by_expert_step_and_seed() -> None:
     given = [Rating(0.5)] * 2000
     noisy = NoisyExpert(at=0, sd=0.1)
-    seen = numbers(at(0, noisy).ratings("e", HARM, given))
+    seen = numbers(at(0, noisy).ratings("e", HARM, given).value)
     mean = sum(seen) / len(seen)
     assert abs(mean - 0.5) < 0.01
     assert abs((sum((v - mean) ** 2 for v in seen) / len(seen)) ** 0.5 - 0.1) < 0.01
-    assert numbers(at(0, noisy).ratings("e", HARM, given)) == seen
-    assert numbers(at(0, noisy).ratings("e", HARM, given[:7])) == seen[:7]
-    assert numbers(at(0, noisy).ratings("other", HARM, given)) != seen
-    assert numbers(at(1, noisy).ratings("e", HARM, given)) != seen
-    assert numbers(at(0, noisy, seed=8).ratings("e", HARM, given)) != seen
+    assert numbers(at(0, noisy).ratings("e", HARM, given).value) == seen
+    assert numbers(at(0, noisy).ratings("e", HARM, given[:7]).value) == seen[:7]
+    assert numbers(at(0, noisy).ratings("other", HARM, given).value) != seen
+    assert numbers(at(1, noisy).ratings("e", HARM, given).value) != seen
+    assert numbers(at(0, noisy, seed=8).ratings("e", HARM, given).value) != seen
 
 
 def test_only_the_expert_that_is_meant() -> None:
     for how in (FlippedExpert(at=0, domain=HARM), FlippedExpert(at=0, expert="a")):
         disturbed = at(0, how)
-        assert disturbed.ratings("b", HELP, RATINGS) == RATINGS
-        assert disturbed.changed == {"flipped_expert@0": 0.0}
-        assert disturbed.ratings("a", HARM, RATINGS) != RATINGS
+        other = disturbed.ratings("b", HELP, RATINGS)
+        assert other == Disturbed(RATINGS)
+        # Shown nothing, it changed nothing.
+        assert shares(disturbed.active, [other.effects]) == {"flipped_expert@0": 0.0}
+        flipped = disturbed.ratings("a", HARM, RATINGS)
+        assert flipped.value != RATINGS
         # 0.5 flips to itself.
-        assert disturbed.changed["flipped_expert@0"] == pytest.approx(34 / 35)
+        assert share(flipped) == pytest.approx({"flipped_expert@0": 34 / 35})
 
 
 def test_a_perturbation_that_changes_nothing_is_seen_to() -> None:
     at_top = [Rating(1.0)] * 5
     lenient = at(0, BiasedExpert(at=0, offset=0.5))
-    assert lenient.ratings("e", HARM, at_top) == at_top
-    assert lenient.changed == {"biased_expert@0": 0.0}
+    assert lenient.ratings("e", HARM, at_top).value == at_top
+    assert share(lenient.ratings("e", HARM, at_top)) == {"biased_expert@0": 0.0}
 
 
 # The Teacher's data
 
 
 def test_poisoned_data() -> None:
-    disturbed = at(2, PoisonedData(at=2, share=0.3))
-    learnt = disturbed.pairs(HARM, PAIRS)
+    disturbed = at(2, PoisonedData(at=2, share=0.3)).pairs(HARM, PAIRS)
+    learnt = disturbed.value
     swapped = [a for a, b in zip(learnt, PAIRS, strict=True) if a != b]
     assert len(swapped) == 3
     assert all(p.chosen.startswith("bad") and p.rejected.startswith("good") for p in swapped)
-    assert disturbed.changed == {"poisoned_data@2": 0.3}
-    assert at(2, PoisonedData(at=2, share=0.3)).pairs(HARM, PAIRS) == learnt
-    assert at(3, PoisonedData(at=2, share=0.3)).pairs(HARM, PAIRS) != learnt
+    assert share(disturbed) == {"poisoned_data@2": 0.3}
+    assert at(2, PoisonedData(at=2, share=0.3)).pairs(HARM, PAIRS).value == learnt
+    assert at(3, PoisonedData(at=2, share=0.3)).pairs(HARM, PAIRS).value != learnt
 
 
 def test_poison_for_another_domain_or_without_pairs() -> None:
     disturbed = at(2, PoisonedData(at=2, domain=HELP))
-    assert disturbed.pairs(HARM, PAIRS) == PAIRS
-    assert disturbed.pairs(HELP, []) == []
-    assert disturbed.changed == {"poisoned_data@2": 0.0}
+    calls = [disturbed.pairs(HARM, PAIRS), disturbed.pairs(HELP, [])]
+    assert calls == [Disturbed(PAIRS), Disturbed([])]
+    assert shares(disturbed.active, [c.effects for c in calls]) == {"poisoned_data@2": 0.0}
 
 
 def test_a_small_share_poisons_at_least_one_pair() -> None:
-    assert at(0, PoisonedData(at=0, share=0.001)).pairs(HARM, PAIRS) != PAIRS
+    assert at(0, PoisonedData(at=0, share=0.001)).pairs(HARM, PAIRS).value != PAIRS
 
 
 # Weights
@@ -271,8 +283,8 @@ def test_weight_noise(moved: float) -> None:
     disturbed = at(4, WeightNoise(at=4, sd=0.5))
     made = disturbed.weights(worker, perturb)
     assert made is not None
-    assert made.metrics["weights_moved"] == moved
-    assert disturbed.changed == {"weight_noise@4": float(moved > 0)}
+    assert made.value.metrics["weights_moved"] == moved
+    assert share(made) == {"weight_noise@4": float(moved > 0)}
     assert asked[0][0] == 0.5
     assert at(3, WeightNoise(at=4)).weights(worker, perturb) is None
     assert at(5, WeightNoise(at=4)).weights(worker, perturb) is None
@@ -348,3 +360,15 @@ def test_two_weight_noises_at_one_step() -> None:
         Schedule([WeightNoise(at=1), WeightNoise(at=1)]).check(
             steps=8, user=RepeatingUser([]), experts={}, domains=[]
         )
+
+
+def test_effects_of_several_calls_add_up() -> None:
+    calls = [{"a": Effect(1, 4)}, {"a": Effect(2, 2), "b": Effect(0, 3)}]
+    assert shares(["a", "b", "c"], calls) == {"a": 0.5, "b": 0.0, "c": 0.0}
+
+
+def test_what_was_disturbed_is_left_as_it_was() -> None:
+    queries, ratings, pairs = list(QUERIES), list(RATINGS), list(PAIRS)
+    disturbed = at(0, Jailbreak(at=0), FlippedExpert(at=0), PoisonedData(at=0))
+    disturbed.queries(queries), disturbed.ratings("e", HARM, ratings), disturbed.pairs(HARM, pairs)
+    assert (queries, ratings, pairs) == (QUERIES, RATINGS, PAIRS)

@@ -50,7 +50,7 @@ def test_planted_damage_is_timed() -> None:
     assert found.outcome == "recovered"
     assert (found.damaged_at, found.recovered_at) == (10, 18)
     assert (found.steps, found.steps_after_offset) == (8, 3)
-    assert found.says == "recovered after 8 steps (+3 from its end)"
+    assert found.explanation == "recovered after 8 steps (+3 from its end)"
     assert found.before is not None
     assert found.after is not None
     assert found.before.mean == pytest.approx(0.8)
@@ -76,7 +76,7 @@ def test_damage_that_comes_late_and_comes_back() -> None:
 def test_no_recovery() -> None:
     found = recovery(flat({step: 0.8 if step < 10 else 0.5 for step in range(20)}), 10, 14)
     assert found.outcome == "not_recovered"
-    assert found.says == "not recovered by the end (9 steps later)"
+    assert found.explanation == "not recovered by the end (9 steps later)"
     assert (found.steps, found.recovered_at, found.shown) == (9, None, False)
 
 
@@ -96,7 +96,7 @@ def test_a_drop_within_the_margin_is_no_damage() -> None:
 def test_a_rise_is_no_damage() -> None:
     found = recovery(flat({step: 0.8 if step < 10 else 0.95 for step in range(20)}), 10)
     assert found.outcome == "no_damage"
-    assert found.says.startswith("no damage seen (a drop of 0.0")
+    assert found.explanation.startswith("no damage detected (a drop of 0.0")
 
 
 def test_steps_without_ratings_may_be_missing_or_empty() -> None:
@@ -118,7 +118,7 @@ def test_steps_without_ratings_may_be_missing_or_empty() -> None:
 def test_too_little_to_say(ratings: Ratings, said: str) -> None:
     found = recovery(ratings, 10)
     assert found.outcome == "unknown"
-    assert said in found.says
+    assert said in found.explanation
 
 
 def test_a_prompt_rated_often_counts_once() -> None:
@@ -211,7 +211,7 @@ def test_any_series_gets_a_coherent_answer(
     assert found == recovery(
         dict(reversed(ratings.items())), onset, offset, hold=hold, margin=margin
     )
-    assert found.says
+    assert found.explanation
     assert (found.outcome == "unknown") == (found.before is None)
     assert (found.outcome == "recovered") == (found.recovered_at is not None)
     assert (found.damaged_at is None) == (found.outcome in ("unknown", "no_damage"))

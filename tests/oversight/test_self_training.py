@@ -18,13 +18,14 @@ from custodes.experts.expert import Rating
 from custodes.models import Sampling
 from custodes.models.base import Array
 from custodes.models.resolve import load_torch
+from custodes.oversight.events import GoldPrompt, StartEvent, WorkerCard
 from custodes.oversight.gold import GoldPanel
 from custodes.oversight.loop import Roles
-from custodes.oversight.overseer import OverseerOptions
+from custodes.oversight.overseer import NullOverseer
 from custodes.oversight.self_training import SelfTrainingConfig, self_train, train_generations
 from custodes.oversight.summary import summarise
+from custodes.oversight.teachers.dpo import TeacherOptions
 from custodes.oversight.teachers.selectors import ChanceExpert, LikelihoodExpert
-from custodes.oversight.teachers.teacher import TeacherOptions
 from custodes.oversight.worker import ModelWorker
 from custodes.runs import RunFolder, read_lineage
 from custodes.training.dpo import DpoOptions
@@ -79,11 +80,21 @@ def run(tmp_path: Path, folder: Path, model: Path, select: str, **changed: Any) 
     worker = ModelWorker(str(model), Sampling(max_tokens=10, temperature=1.0), engine="torch")
     gold = GoldPanel({"helpfulness": ASKED}, {"helpfulness": Lengths()}, 1, 0)
     unused: Any = None
-    roles = Roles(unused, worker, {"helpfulness": Vowels()}, unused, unused, unused, gold)
+    roles = Roles(
+        user=unused,
+        worker=worker,
+        experts={"helpfulness": Vowels()},
+        make_overseer=NullOverseer,
+        teacher=unused,
+        schedule=unused,
+        gold=gold,
+    )
     settings = config(select, tmp_path, **changed)
     with RunFolder(folder, settings.model_dump(mode="json")) as opened:
-        asked = [{"id": query.id, "text": query.text} for query in ASKED]
-        start = {"experts": [], "gold": {}, "perturbations": [], "gold_prompts": asked}
+        start = StartEvent(
+            worker=WorkerCard("tiny", "torch", "1"),
+            gold_prompts=tuple(GoldPrompt(query.id, query.text) for query in ASKED),
+        )
         train_generations(opened, roles, settings, lambda: start)
     return opened
 
@@ -97,10 +108,10 @@ def test_each_generation_moves_and_comes_from_the_one_before(
     lineage = read_lineage(folder)
     assert [(c.number, c.parent) for c in lineage] == [(0, None), (1, 0), (2, 1)]
     assert all(c.intervention == f"self-training:{select}" for c in lineage[1:])
-    summary = summarise("t", done.log.events, OverseerOptions(), [])
+    summary = summarise("t", done.log.events, NullOverseer, [])
     moved = [c for c in summary["controls"] if c["name"].startswith("weights moved")]
     assert len(moved) == 2
-    assert all(c["ok"] for c in moved)
+    assert all(c["passed"] for c in moved)
     assert [row["checkpoint"] for row in summary["gold"]] == [0, 1, 2]
     before = (folder / "events.jsonl").read_bytes()
     run(tmp_path, folder, tiny_model_dir, select)
@@ -129,8 +140,8 @@ def test_who_chooses_is_who_was_asked_to(
 def test_weights_that_stay_fail_a_control(tmp_path: Path, tiny_model_dir: Path) -> None:
     still = TeacherOptions(**{**vars(TEACHER), "dpo": DpoOptions(batch=4, learning_rate=1e-12)})
     done = run(tmp_path, tmp_path / "r", tiny_model_dir, "self", teacher=still, generations=1)
-    summary = summarise("t", done.log.events, OverseerOptions(), [])
-    failed = [c["name"] for c in summary["controls"] if not c["ok"]]
+    summary = summarise("t", done.log.events, NullOverseer, [])
+    failed = [c["name"] for c in summary["controls"] if c["passed"] is False]
     assert any(name.startswith("weights moved") for name in failed)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,17 @@ import pytest
 from custodes.conversation import PreferencePair, Query, user_chat
 from custodes.errors import ConfigError, CustodesError, ModelError
 from custodes.experts.expert import Rating
-from custodes.experts.null import NullExpert
+from custodes.experts.null import NullExpert, SimulatedExpert
 from custodes.models import Sampling
-from custodes.oversight.teachers.preference_pairs import rank
-from custodes.oversight.teachers.teacher import (
-    DpoTeacher,
-    NullTeacher,
-    SimulatedTeacher,
-    TeacherOptions,
-)
+from custodes.models.simulated import Dynamics, SimulatedModel, read_levels
+from custodes.oversight.perturbations.schedule import PoisonedData, Schedule
+from custodes.oversight.roles import Teacher, Worker
+from custodes.oversight.teachers.dpo import DpoTeacher, TeacherOptions
+from custodes.oversight.teachers.null import NullTeacher
+from custodes.oversight.teachers.preference_pairs import PreferenceData, rank
+from custodes.oversight.teachers.simulated import SimulatedTeacher
 from custodes.oversight.worker import ModelWorker
+from custodes.runs.lineage import Checkpoint
 from custodes.training.dpo import DpoOptions
 from custodes.training.lora import LoraOptions, read_factors
 from custodes.training.sft import SftOptions
@@ -78,9 +80,28 @@ def teacher(options: TeacherOptions = OPTIONS, **changed: Any) -> DpoTeacher:
     return DpoTeacher(ASKED, changed.pop("experts", EXPERTS), options, **{"seed": 1, **changed})
 
 
-def unchanged(domain: str, pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-    del domain
-    return list(pairs)
+Pairs = Sequence[PreferencePair]
+
+
+def unchanged(pairs: Pairs) -> Pairs:
+    return pairs
+
+
+def swapped(pairs: Pairs) -> Pairs:
+    return [replace(pair, chosen=pair.rejected, rejected=pair.chosen) for pair in pairs]
+
+
+def retrain(
+    teacher: Teacher,
+    worker: Worker,
+    domain: str,
+    step: int,
+    folder: Path,
+    disturb: Callable[[Pairs], Pairs] = unchanged,
+) -> Checkpoint:
+    """Gather pairs, disturb them and train, as the loop does."""
+    data = teacher.gather(worker, domain, step, folder)
+    return teacher.train(worker, domain, step, folder, data, disturb(data.pairs))
 
 
 @pytest.fixture
@@ -91,11 +112,11 @@ def worker(tiny_model_dir: Path) -> ModelWorker:
 
 
 def controls(checkpoint: Any) -> dict[str, bool]:
-    return {control["name"]: control["ok"] for control in checkpoint.metrics["controls"]}
+    return {control["name"]: control["passed"] for control in checkpoint.metrics["controls"]}
 
 
 def test_a_retrain_makes_a_checkpoint_that_moved(worker: ModelWorker, tmp_path: Path) -> None:
-    made = teacher().retrain(worker, "harmlessness", 3, tmp_path, unchanged)
+    made = retrain(teacher(), worker, "harmlessness", 3, tmp_path)
     assert (made.number, made.parent, made.intervention) == (1, 0, "teacher:harmlessness")
     assert made.metrics["weights_moved"] > 0
     assert made.metrics["sft"]["rows"] == made.metrics["data"]["harmlessness"]["pairs"] + 2
@@ -118,8 +139,8 @@ def test_a_retrain_makes_a_checkpoint_that_moved(worker: ModelWorker, tmp_path: 
 
 
 def test_a_second_retrain_goes_on_from_the_first(worker: ModelWorker, tmp_path: Path) -> None:
-    first = teacher().retrain(worker, "harmlessness", 3, tmp_path / "1", unchanged)
-    second = teacher().retrain(worker.at(first), "helpfulness", 5, tmp_path / "2", unchanged)
+    first = retrain(teacher(), worker, "harmlessness", 3, tmp_path / "1")
+    second = retrain(teacher(), worker.at(first), "helpfulness", 5, tmp_path / "2")
     assert (second.number, second.parent) == (2, 1)
     ways = [read_factors(folder) for folder in (tmp_path / "1", tmp_path / "2")]
     name = next(iter(ways[0]))
@@ -133,10 +154,10 @@ def test_the_same_retrain_again_is_the_same_and_asks_nobody(
     worker: ModelWorker, tmp_path: Path
 ) -> None:
     experts = {domain: VowelExpert(domain) for domain in ASKED}
-    first = teacher(experts=experts).retrain(worker, "harmlessness", 3, tmp_path, unchanged)
+    first = retrain(teacher(experts=experts), worker, "harmlessness", 3, tmp_path)
     asked = [len(expert.asked) for expert in experts.values()]
     stamp = (tmp_path / "adapter_model.safetensors").stat().st_mtime_ns
-    again = teacher(experts=experts).retrain(worker, "harmlessness", 3, tmp_path, unchanged)
+    again = retrain(teacher(experts=experts), worker, "harmlessness", 3, tmp_path)
     assert again == first
     assert [len(expert.asked) for expert in experts.values()] == asked
     assert (tmp_path / "adapter_model.safetensors").stat().st_mtime_ns == stamp
@@ -146,7 +167,7 @@ def test_each_domain_is_asked_and_ranked_by_its_own_expert(
     worker: ModelWorker, tmp_path: Path
 ) -> None:
     experts = {domain: VowelExpert(domain) for domain in ASKED}
-    made = teacher(experts=experts).retrain(worker, "harmlessness", 3, tmp_path, unchanged)
+    made = retrain(teacher(experts=experts), worker, "harmlessness", 3, tmp_path)
     assert experts["harmlessness"].asked == ["harmlessness"] * 6 * 3
     assert experts["helpfulness"].asked == ["helpfulness"] * 2 * 3
     data = made.metrics["data"]
@@ -155,7 +176,7 @@ def test_each_domain_is_asked_and_ranked_by_its_own_expert(
 
 def test_without_a_mix_the_other_domain_is_left_alone(worker: ModelWorker, tmp_path: Path) -> None:
     options = replace(OPTIONS, mix=0.0, sft=replace(OPTIONS.sft, epochs=0))
-    made = teacher(options).retrain(worker, "harmlessness", 3, tmp_path, unchanged)
+    made = retrain(teacher(options), worker, "harmlessness", 3, tmp_path)
     assert set(made.metrics["data"]) == {"harmlessness"}
     assert "sft" not in made.metrics
 
@@ -163,16 +184,8 @@ def test_without_a_mix_the_other_domain_is_left_alone(worker: ModelWorker, tmp_p
 def test_the_seed_and_the_step_decide_what_is_asked(worker: ModelWorker, tmp_path: Path) -> None:
     asked = []
     for i, (seed, step) in enumerate([(1, 3), (1, 4), (2, 3)]):
-        learnt: list[PreferencePair] = []
-
-        def keep(domain: str, pairs: Sequence[PreferencePair], to: Any = learnt) -> Any:
-            to.extend(pairs)
-            return list(pairs)
-
-        teacher(replace(OPTIONS, dpo=replace(OPTIONS.dpo, epochs=0)), seed=seed).retrain(
-            worker, "harmlessness", step, tmp_path / str(i), keep
-        )
-        asked.append(tuple(pair.prompt[-1]["content"] for pair in learnt))
+        data = teacher(seed=seed).gather(worker, "harmlessness", step, tmp_path / str(i))
+        asked.append(tuple(pair.prompt[-1]["content"] for pair in data.pairs))
     assert len(set(asked)) == 3
 
 
@@ -185,36 +198,31 @@ def test_a_preference_file_is_learnt_instead(worker: ModelWorker, tmp_path: Path
     file.write_text("\n".join(map(json.dumps, lines)))
     options = replace(OPTIONS, preferences={"harmlessness": str(file)}, mix=0.0)
     experts = {domain: VowelExpert(domain) for domain in ASKED}
-    made = teacher(options, experts=experts).retrain(worker, "harmlessness", 0, tmp_path, unchanged)
+    made = retrain(teacher(options, experts=experts), worker, "harmlessness", 0, tmp_path)
     assert made.metrics["data"] == {"harmlessness": {"preferences": "mine.jsonl", "pairs": 8}}
     assert made.metrics["dpo"]["rows"] == 8
     assert experts["harmlessness"].asked == []
 
 
-def test_disturbed_pairs_are_what_is_learnt_and_are_asked_for_again(
-    worker: ModelWorker, tmp_path: Path
-) -> None:
-    calls = []
-
-    def swap(domain: str, pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-        calls.append((domain, len(pairs)))
-        return [replace(pair, chosen=pair.rejected, rejected=pair.chosen) for pair in pairs]
-
-    right = teacher().retrain(worker, "harmlessness", 3, tmp_path / "right", unchanged)
-    wrong = teacher().retrain(worker, "harmlessness", 3, tmp_path / "wrong", swap)
+def test_disturbed_pairs_are_what_is_learnt(worker: ModelWorker, tmp_path: Path) -> None:
+    right = retrain(teacher(), worker, "harmlessness", 3, tmp_path / "right")
+    wrong = retrain(teacher(), worker, "harmlessness", 3, tmp_path / "wrong", swapped)
     assert right.metrics["data"] == wrong.metrics["data"]
     assert right.metrics["sft"]["data"] != wrong.metrics["sft"]["data"]
     assert right.metrics["dpo"]["data"] != wrong.metrics["dpo"]["data"]
-    # A perturbation notes what it changed when it is called, so a resumed retrain calls it too.
-    teacher().retrain(worker, "harmlessness", 3, tmp_path / "wrong", swap)
-    assert calls == [("harmlessness", 8)] * 2
+
+
+def test_a_resumed_retrain_gathers_the_same_pairs(worker: ModelWorker, tmp_path: Path) -> None:
+    first = teacher().gather(worker, "harmlessness", 3, tmp_path)
+    assert teacher().gather(worker, "harmlessness", 3, tmp_path) == first
+    assert len(first.pairs) == 8
 
 
 def test_with_nothing_to_learn_the_weights_stay_and_it_says_so(
     worker: ModelWorker, tmp_path: Path
 ) -> None:
     experts = {domain: NullExpert(domain) for domain in ASKED}
-    made = teacher(experts=experts).retrain(worker, "harmlessness", 3, tmp_path, unchanged)
+    made = retrain(teacher(experts=experts), worker, "harmlessness", 3, tmp_path)
     assert made.adapter is None
     assert made.metrics["weights_moved"] == 0.0
     assert not controls(made)["there is something to learn in harmlessness"]
@@ -224,22 +232,22 @@ def test_with_nothing_to_learn_the_weights_stay_and_it_says_so(
 def test_an_expert_who_abstains_on_everything_stops_it(worker: ModelWorker, tmp_path: Path) -> None:
     experts = {domain: NullExpert(domain, None) for domain in ASKED}
     with pytest.raises(CustodesError, match="has rated none of 18 responses"):
-        teacher(experts=experts).retrain(worker, "harmlessness", 3, tmp_path, unchanged)
+        retrain(teacher(experts=experts), worker, "harmlessness", 3, tmp_path)
 
 
 def test_what_cannot_be_meant_is_refused(worker: ModelWorker, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean harmlessness"):
-        teacher().retrain(worker, "harmlesness", 0, tmp_path, unchanged)
+        retrain(teacher(), worker, "harmlesness", 0, tmp_path)
     with pytest.raises(ConfigError, match=r"teacher\.preferences: no domain 'help'"):
         teacher(replace(OPTIONS, preferences={"help": "x.jsonl"}))
     with pytest.raises(ConfigError, match="are both 0"):
         TeacherOptions(sft=SftOptions(epochs=0), dpo=DpoOptions(epochs=0))
     served = ModelWorker("endpoint:m@http://127.0.0.1:9", Sampling())
     with pytest.raises(ModelError, match="cannot be trained here"):
-        teacher().retrain(served, "harmlessness", 0, tmp_path, unchanged)
+        retrain(teacher(), served, "harmlessness", 0, tmp_path)
 
 
-# The lesson
+# The pairs
 
 
 def test_pairs_are_best_against_worst_and_what_is_dropped_is_counted() -> None:
@@ -279,7 +287,7 @@ from tests.oversight.test_teacher import *
 worker = ModelWorker(sys.argv[1], Sampling(max_tokens=12, temperature=1.0), engine="torch")
 def say(what, done, total):
     print(what, done, total, flush=True)
-made = teacher(progress=say).retrain(worker, "harmlessness", 3, Path(sys.argv[2]), unchanged)
+made = retrain(teacher(progress=say), worker, "harmlessness", 3, Path(sys.argv[2]))
 print("made", flush=True)
 """
 
@@ -302,7 +310,7 @@ def child(tiny: Path, folder: Path) -> subprocess.Popen[str]:
 def test_killed_anywhere_it_ends_with_the_same_bytes(
     worker: ModelWorker, tiny_model_dir: Path, tmp_path: Path, moment: str
 ) -> None:
-    whole = teacher().retrain(worker, "harmlessness", 3, tmp_path / "whole", unchanged)
+    whole = retrain(teacher(), worker, "harmlessness", 3, tmp_path / "whole")
     process = child(tiny_model_dir, tmp_path / "killed")
     assert process.stdout is not None
     for line in process.stdout:
@@ -313,7 +321,7 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
     assert not (tmp_path / "killed" / "stages" / "made.json").exists()
     stages = {p.name: p.read_bytes() for p in (tmp_path / "killed" / "stages").glob("*.json")}
     time.sleep(0.01)
-    resumed = teacher().retrain(worker, "harmlessness", 3, tmp_path / "killed", unchanged)
+    resumed = retrain(teacher(), worker, "harmlessness", 3, tmp_path / "killed")
     assert resumed.metrics == whole.metrics
     for name, content in stages.items():
         assert (tmp_path / "killed" / "stages" / name).read_bytes() == content
@@ -326,27 +334,76 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(
 
 
 def test_the_null_teacher_returns_what_there_is(worker: ModelWorker, tmp_path: Path) -> None:
-    made = NullTeacher().retrain(worker, "harmlessness", 0, tmp_path, unchanged)
+    made = retrain(NullTeacher(), worker, "harmlessness", 0, tmp_path)
     assert made is worker.checkpoint
     assert not list(tmp_path.iterdir())
 
 
+def simulated(**changed: Any) -> SimulatedTeacher:
+    experts = {domain: SimulatedExpert(domain) for domain in ASKED}
+    return SimulatedTeacher(ASKED, changed.pop("experts", experts), prompts=16, **changed)
+
+
+def harmful(worker: ModelWorker, checkpoint: Checkpoint) -> float:
+    model = worker.at(checkpoint).serving
+    assert isinstance(model, SimulatedModel)
+    return model.state.harmful
+
+
 def test_the_simulated_teacher_moves_the_state(tmp_path: Path) -> None:
     worker = ModelWorker("simulated", Sampling())
-    made = SimulatedTeacher().retrain(worker, "harmlessness", 0, tmp_path / "1", unchanged)
-    before, after = worker.serving.state, worker.at(made).serving.state
-    assert after.harmful < before.harmful
+    made = retrain(simulated(), worker, "harmlessness", 0, tmp_path / "1")
+    assert harmful(worker, made) < harmful(worker, worker.checkpoint)
     assert made.metrics["weights_moved"] > 0
-    same = SimulatedTeacher().retrain(worker, "harmlessness", 0, tmp_path / "2", unchanged)
+    assert controls(made)["there is something to learn in harmlessness"]
+    same = retrain(simulated(), worker, "harmlessness", 0, tmp_path / "2")
     assert same.metrics == made.metrics
 
-    def swap(domain: str, pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-        return [replace(pair, chosen=pair.rejected, rejected=pair.chosen) for pair in pairs]
 
-    poisoned = SimulatedTeacher().retrain(worker, "harmlessness", 0, tmp_path / "3", swap)
-    assert worker.at(poisoned).serving.state.harmful > before.harmful
+def test_the_simulated_teacher_ranks_the_workers_own_answers(tmp_path: Path) -> None:
+    data = simulated().gather(ModelWorker("simulated", Sampling()), "harmlessness", 0, tmp_path)
+    assert len(data.pairs) == 16
+    for pair in data.pairs:
+        better, worse = read_levels(pair.chosen), read_levels(pair.rejected)
+        assert better is not None
+        assert worse is not None
+        assert better[1] < worse[1]
+    assert len({pair.id for pair in data.pairs}) == 16
+
+
+def test_the_simulated_teacher_learns_less_the_more_real_pairs_are_swapped(tmp_path: Path) -> None:
+    """Also from the Schedule's own poisoning, which swaps a count of the real pairs."""
+    worker = ModelWorker("simulated", Sampling())
+    levels = []
+    for share in (0.0, 0.25, 0.5, 1.0):
+
+        def poison(pairs: Pairs, share: float = share) -> Pairs:
+            if not share:
+                return pairs
+            return (
+                Schedule([PoisonedData(at=0, share=share)]).at(0).pairs("harmlessness", pairs).value
+            )
+
+        teacher = simulated(dynamics=Dynamics(noise=0.0))
+        made = retrain(teacher, worker, "harmlessness", 0, tmp_path / str(share), poison)
+        levels.append(harmful(worker, made))
+    before = harmful(worker, worker.checkpoint)
+    assert levels == sorted(levels)
+    assert levels[2] == pytest.approx(before)
+    logits = [math.log(p / (1 - p)) for p in (before, *levels)]
+    gains = [logits[0] - logit for logit in logits[1:]]
+    assert gains == pytest.approx([1.0, 0.5, 0.0, -1.0])
+
+
+def test_without_a_pair_the_simulated_worker_stays(tmp_path: Path) -> None:
+    worker = ModelWorker("simulated", Sampling())
+    constant = {domain: NullExpert(domain) for domain in ASKED}
+    made = retrain(simulated(experts=constant), worker, "harmlessness", 0, tmp_path)
+    assert (made.adapter, made.metrics["weights_moved"]) == (None, 0.0)
+    assert controls(made)["there is something to learn in harmlessness"] is False
 
 
 def test_the_simulated_teacher_teaches_no_real_worker(worker: ModelWorker, tmp_path: Path) -> None:
+    data = PreferenceData("harmlessness", {})
     with pytest.raises(ModelError, match="use the DpoTeacher"):
-        SimulatedTeacher().retrain(worker, "harmlessness", 0, tmp_path, unchanged)
+        simulated().train(worker, "harmlessness", 0, tmp_path, data, [])

@@ -15,8 +15,9 @@ from custodes.errors import ConfigError, DataError
 from custodes.models.base import LanguageModel, Sampling, Usage
 from custodes.oversight.roles import User
 from custodes.oversight.users.cleaning import alike, clean
-from custodes.oversight.users.dataset import DatasetUser, LlmUser, MixedUser, RepeatingUser
-from custodes.oversight.users.schedule import Deck, Mix
+from custodes.oversight.users.dataset import DatasetUser, MixedUser, RepeatingUser
+from custodes.oversight.users.llm import LlmUser
+from custodes.oversight.users.mix import Deck, Mix
 
 HELP, HARM = "helpfulness", "harmlessness"
 

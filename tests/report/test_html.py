@@ -56,8 +56,8 @@ def report(folder: Path) -> str:
 
 def test_verdict_and_controls_come_first_then_gold(ordinary: Path) -> None:
     html = report(ordinary)
-    held = f"All {len(summary_of(ordinary)['controls'])} controls held."
-    assert html.index(held) < html.index("<section")
+    tested = sum(c["passed"] is not None for c in summary_of(ordinary)["controls"])
+    assert html.index(f"All {tested} tested controls passed.") < html.index("<section")
     assert re.findall(r'<section id="(\w+)"', html) == SECTIONS
     assert html.index("Changed most") < html.index("Rated worst")
 
@@ -65,15 +65,26 @@ def test_verdict_and_controls_come_first_then_gold(ordinary: Path) -> None:
 def test_failed_controls_are_on_top_with_their_sentence(failed: Path) -> None:
     html = report(failed)
     summary = summary_of(failed)
-    bad = [control for control in summary["controls"] if not control["ok"]]
+    bad = [control for control in summary["controls"] if control["passed"] is False]
     assert len(bad) == 3
     top, _, _ = Outline(html).text.partition("Gold score by checkpoint")
-    assert f"3 of {len(summary['controls'])} controls failed" in top
+    tested = sum(c["passed"] is not None for c in summary["controls"])
+    assert f"3 of {tested} tested controls failed" in top
     for control in bad:
         assert control["name"] in top
-        assert control["says"] in top
+        assert control["explanation"] in top
     assert html.index('class="banner bad"') < html.index('class="failed"') < html.index("<svg")
     assert "banner good" not in html
+
+
+def test_controls_that_were_not_tested_are_shown_as_such(failed: Path, ordinary: Path) -> None:
+    text = Outline(report(failed)).text
+    top, _, _ = text.partition("Gold score by checkpoint")
+    # This run has no null run.
+    assert "2 controls not tested." in top
+    assert "null run's gold stays (not tested) : there was no null run" in top
+    assert report(failed).count('class="untested"') == 2
+    assert "not tested" not in Outline(report(ordinary)).text
 
 
 def test_figures_are_those_of_the_summary(ordinary: Path) -> None:
@@ -93,7 +104,7 @@ def test_figures_are_those_of_the_summary(ordinary: Path) -> None:
 def test_an_unfinished_run_says_so_on_top(tmp_path: Path) -> None:
     folder = tell(tmp_path / "half", Story(steps=5, ended=False))
     text = Outline(written(folder)).text
-    assert text.index("This run is not finished.") < text.index("controls held")
+    assert text.index("This run is not finished.") < text.index("controls passed")
     assert "after 5 steps of 8" in text
     assert "Gold score by checkpoint" in text
 
@@ -101,8 +112,8 @@ def test_an_unfinished_run_says_so_on_top(tmp_path: Path) -> None:
 def test_a_run_without_a_summary_is_not_called_controlled(stopped: Path) -> None:
     text = Outline(written(stopped)).text
     assert "This run is not finished." in text
-    assert "No control has been checked." in text
-    assert "held." not in text
+    assert "No control has been tested." in text
+    assert "passed." not in text
     assert "head:helpfulness-15" in text
 
 

@@ -21,11 +21,14 @@ def test_failed_controls_come_first(failed: Path, capsys: pytest.CaptureFixture[
     lines = printed(failed, capsys).splitlines()
     assert re.fullmatch(r"failed: 3 of \d+ controls FAILED", lines[0])
     assert lines[1].startswith("  weights moved: checkpoint 1")
+    untested = lines.index("2 controls not tested:")
+    assert untested > 3
+    assert lines[untested + 1].startswith("  null run asks the same: there was no")
 
 
 def test_everything_is_there_and_fits(ordinary: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(ordinary, capsys)
-    assert re.match(r"ordinary: all \d+ controls held\n", out)
+    assert re.match(r"ordinary: all \d+ tested controls passed\n", out)
     for row in summary_of(ordinary)["gold"]:
         low, high = (f"{bound:.2f}" for bound in row["ci95"])
         assert f"{row['score']:+.2f} [{low}, {high}]".replace("-", "−") in out

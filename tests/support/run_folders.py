@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from custodes.control import Control
 from custodes.experts.expert import DOMAINS, Rating
 from custodes.oversight.overseer import OverseerOptions, ThresholdOverseer
 from custodes.oversight.summary import read_timings, summarise
@@ -131,9 +133,10 @@ class Teller:
                         "controls": [
                             {
                                 "name": "better than its shuffled twin",
-                                "ok": True,
-                                "says": "held-out accuracy 69.4% [66.1, 72.7] beside 50.9% of a "
-                                "head fitted on shuffled labels",
+                                "passed": True,
+                                "figures": {"accuracy": 0.694},
+                                "explanation": "held-out accuracy 69.4% [66.1, 72.7] "
+                                "beside 50.9% of a head fitted on shuffled labels",
                             }
                         ],
                     },
@@ -143,6 +146,7 @@ class Teller:
             "gold": {
                 domain: {
                     "expert": f"gold:{domain}-20",
+                    "version": "gold-1",
                     "prompts": self.story.gold_prompts,
                     "shared_prompts": 0,
                     "expert_in_loop": False,
@@ -246,7 +250,7 @@ class Teller:
                     "helpfulness (mixed in)": {"queries": 32, "answers": 128, "pairs": 30},
                 },
                 "controls": [
-                    {"name": "first loss", "ok": True, "says": "0.693 before step 1 (ln 2 = 0.693)"}
+                    Control("first loss", True, "0.693 before step 1 (ln 2 = 0.693)").to_dict()
                 ],
             },
             served={"engine": "openvino", "agreement": 0.94, "contrast": 0.081},
@@ -274,8 +278,10 @@ def tell(folder: Path, story: Story, *, null: Story | None = None, summary: bool
                 null_events = other.log.events
         if summary:
             timings = read_timings(folder / "timings.jsonl")
-            found = summarise(folder.name, run.log.events, story.overseer, timings, null_events)
-            run.write_summary(found)
+            make_overseer = partial(ThresholdOverseer, story.overseer)
+            run.write_summary(
+                summarise(folder.name, run.log.events, make_overseer, timings, null_events)
+            )
     return folder
 
 
