@@ -74,7 +74,7 @@ def diff(arguments: Sequence[str]) -> None:
     )
     with console() as progress:
         done = run_diff(config, out, progress=progress)
-    print_diff(done.diff, done.labelled, write_diff_report(out))
+    print_diff(done.diff, done.labeling, write_diff_report(out))
 
 
 def drift(arguments: Sequence[str]) -> None:
