@@ -1,4 +1,4 @@
-"""Does drift stay silent where nothing drifts, and find what does? Simulated lineages.
+"""The error rate and power of custodes drift, on simulated lineages.
 
     python benchmarks/drift.py [--pool RESPONSES.jsonl] [--lineages 500] [--prompts 120]
         [--generations 8] [--only null|power|back|mixed] [--json OUT]
@@ -8,12 +8,12 @@ each side, so that nothing drifts, with the rates and dependences that the pool'
 The pool is a JSONL of real responses, or 4,000 made up with independent behaviours. A planted
 behaviour is a column of its own, with a rate that changes by generation.
 
-``null``: share of lineages in which anything is ever certain, looked at after every generation; and
-the same for what one must not do: testing every generation at the level (peeking), taking each
+``null``: share of lineages in which anything is ever detected, tested after every generation; and
+the same with rules that are wrong: testing every generation at the level (peeking), taking each
 behaviour alone (no e-BH), and using one round's responses of the first generation for all rounds.
-``power``: a rate that rises 3 points a generation from 5%, or by 10 at once: at which generation it
-is certain. ``back``: a rate that rises to +20 and falls back to 0, or stays: which is detected to be
-back. ``mixed``: ten of the behaviours rise; the share of false ones among all that are certain.
+``power``: a rate that rises 3 points a generation from 5%, or by 10 at once: the generation that
+detects it. ``back``: a rate that rises to +20 and falls back to 0, or stays: its trajectory.
+``mixed``: ten of the behaviours rise; the share of false ones among all that are detected.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def lineage(
     *,
     reuse: bool = False,
 ) -> tuple[Monitor, list[list[str]], list[Round]]:
-    """Watch one lineage; returns the monitor and what was certain after each generation."""
+    """Watch one lineage; returns the monitor and what was detected after each generation."""
     monitor = Monitor(LEVEL)
     indicators = (
         *pool.indicators,
@@ -135,7 +135,7 @@ def null(pool: Pool, args: argparse.Namespace) -> dict[str, Any]:
             _, detected, _ = lineage(pool, args, np.random.default_rng([seed, 0]), reuse=True)
             reused.append(any(detected))
     return {
-        "anything ever certain": share(ever),
+        "anything ever detected": share(ever),
         "BREAK: BH on each generation's McNemar tests": share(peeking),
         "BREAK: any e-value above 1 / alpha, no e-BH": share(alone),
         "BREAK: one round's first responses used in all rounds": share(reused),
@@ -150,13 +150,13 @@ def power(pool: Pool, args: argparse.Namespace) -> dict[str, Any]:
         "rises 10 points at once from 30%": lambda t: 0.3 + 0.1 * (t > 0),
     }
     for name, rate in plans.items():
-        certain = []
+        detected_at = []
         for seed in range(args.lineages // 5):
             _, detected, _ = lineage(pool, args, np.random.default_rng([seed, 1]), [rate])
             hits = [t for t, names in enumerate(detected, start=1) if "planted 0" in names]
-            certain.append(hits[0] if hits else 99)
+            detected_at.append(hits[0] if hits else 99)
         out[name] = {
-            f"certain by generation {t}": share([c <= t for c in certain])
+            f"detected by generation {t}": share([at <= t for at in detected_at])
             for t in (2, 4, 6, args.generations)
         }
     return out
@@ -195,8 +195,8 @@ def mixed(pool: Pool, args: argparse.Namespace) -> dict[str, Any]:
         false.append(wrong / max(1, len(ever)))
         found.append(len(ever) - wrong)
     return {
-        "mean share of false ones among all ever certain": float(np.mean(false)),
-        "true ones certain, of 10": float(np.mean(found)),
+        "mean share of false ones among all ever detected": float(np.mean(false)),
+        "true ones detected, of 10": float(np.mean(found)),
         "of": len(false),
     }
 

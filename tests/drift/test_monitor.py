@@ -226,8 +226,8 @@ def test_effects_are_those_of_pairs() -> None:
     for j in (0, 1):
         rates = (np.asarray(x[:, [j]].todense()).ravel() for x in (seen.first, seen.now))
         size, expected = monitor.behaviour(j).sizes[0], measure(*rates, paired=True)
-        assert (told.rate_a, told.rate_b) == pytest.approx((expected.rate_a, expected.rate_b))
-        assert (told.low, told.high) == pytest.approx((expected.low, expected.high))
+        assert (size.rate_a, size.rate_b) == pytest.approx((expected.rate_a, expected.rate_b))
+        assert (size.low, size.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_receding_bets_on_the_way_back_alone() -> None:
