@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from custodes.diff import Responses, compare, read_responses
-from custodes.diff.features.text import sentences
+from custodes.diff.features.text import split_sentences
 
 
 def made_up_sentences(rng: np.random.Generator) -> list[str]:
@@ -42,7 +42,7 @@ def responses(n: int, pool: list[str], rng: np.random.Generator, name: str) -> R
 def measure(n: int, files: list[Path], seed: int, out: multiprocessing.SimpleQueue[Any]) -> None:
     rng = np.random.default_rng(seed)
     pool = [s for f in files for texts in read_responses(f).texts for t in texts
-            for s in sentences(t)] or made_up_sentences(rng)  # fmt: skip
+            for s in split_sentences(t)] or made_up_sentences(rng)  # fmt: skip
     a, b = (responses(n, pool, rng, name) for name in "AB")
     before = resource.getrusage(resource.RUSAGE_SELF)
     start = time.perf_counter()
@@ -56,7 +56,7 @@ def measure(n: int, files: list[Path], seed: int, out: multiprocessing.SimpleQue
             "cpu_seconds": round(after.ru_utime + after.ru_stime
                                  - before.ru_utime - before.ru_stime, 2),
             "peak_mib": after.ru_maxrss // 1024,
-            "hypotheses": sum(diff.looked_at.values()),
+            "hypotheses": sum(diff.tested.values()),
         }
     )  # fmt: skip
 

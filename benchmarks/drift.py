@@ -1,4 +1,4 @@
-"""Does drift stay silent where nothing drifts, and find what does? Simulated lineages.
+"""The error rate and power of custodes drift, on simulated lineages.
 
     python benchmarks/drift.py [--pool RESPONSES.jsonl] [--lineages 500] [--prompts 120]
         [--generations 8] [--only null|power|back|mixed] [--json OUT]
@@ -8,12 +8,12 @@ each side, so that nothing drifts, with the rates and dependences that the pool'
 The pool is a JSONL of real responses, or 4,000 made up with independent behaviours. A planted
 behaviour is a column of its own, with a rate that changes by generation.
 
-``null``: share of lineages in which anything is ever certain, looked at after every generation; and
-the same for what one must not do: testing every generation at the level (peeking), taking each
+``null``: share of lineages in which anything is ever detected, tested after every generation; and
+the same with rules that are wrong: testing every generation at the level (peeking), taking each
 behaviour alone (no e-BH), and using one round's responses of the first generation for all rounds.
-``power``: a rate that rises 3 points a generation from 5%, or by 10 at once: at which generation it
-is certain. ``back``: a rate that rises to +20 and falls back to 0, or stays: which is said to be
-back. ``mixed``: ten of the behaviours rise; the share of false ones among all that are certain.
+``power``: a rate that rises 3 points a generation from 5%, or by 10 at once: the generation that
+detects it. ``back``: a rate that rises to +20 and falls back to 0, or stays: its trajectory.
+``mixed``: ten of the behaviours rise; the share of false ones among all that are detected.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse, stats
 
-from custodes.diff.features.indicators import Column
-from custodes.diff.features.lexical import feature_columns
+from custodes.diff.features.indicators import Indicator
+from custodes.diff.features.lexical import lexical_indicators
 from custodes.diff.features.text import read_corpus
 from custodes.diff.responses import read_responses
 from custodes.drift.monitor import Monitor, Round
@@ -48,16 +48,18 @@ class Pool:
             rng = np.random.default_rng(1)
             rates = np.exp(rng.uniform(np.log(0.002), np.log(0.6), BEHAVIOURS))
             shows = rng.random((MADE_UP, BEHAVIOURS)) < rates
-            self.columns = tuple(Column("feature", "made up", f"b{j}") for j in range(BEHAVIOURS))
+            self.indicators = tuple(
+                Indicator("feature", "made up", f"b{j}") for j in range(BEHAVIOURS)
+            )
             self.shows = sparse.csr_matrix(shows.astype(np.float32))
         else:
             responses = read_responses(path)
             rows = zip(responses.prompts, responses.texts, strict=True)
             pairs = [(text, prompt) for prompt, texts in rows for text in texts]
             texts = [text for text, _ in pairs]
-            found = feature_columns(texts, [prompt for _, prompt in pairs], read_corpus(texts))
-            self.columns = found.columns
-            self.shows = found.shows.tocsr()
+            shown = lexical_indicators(texts, [prompt for _, prompt in pairs], read_corpus(texts))
+            self.indicators = shown.items
+            self.shows = shown.shows.tocsr()
         self.size = self.shows.shape[0]
 
     def draw(self, prompts: int, rng: np.random.Generator) -> sparse.csr_matrix:
@@ -72,20 +74,20 @@ def lineage(
     *,
     reuse: bool = False,
 ) -> tuple[Monitor, list[list[str]], list[Round]]:
-    """Watch one lineage; returns the monitor and what was certain after each generation."""
+    """Watch one lineage; returns the monitor and what was detected after each generation."""
     monitor = Monitor(LEVEL)
-    columns = (
-        *pool.columns,
-        *(Column("feature", "planted", f"planted {k}") for k in range(len(planted))),
+    indicators = (
+        *pool.indicators,
+        *(Indicator("feature", "planted", f"planted {k}") for k in range(len(planted))),
     )
-    said, rounds, kept = [], [], None
+    detected, rounds, kept = [], [], None
     for t in range(1, args.generations + 1):
         first, now = (with_planted(pool.draw(args.prompts, rng), planted, at, rng) for at in (0, t))
         kept = first if kept is None or not reuse else kept
         seen = Round(kept.tocsc(), now.tocsc())
-        said.append(monitor.take(columns, seen, seen))
+        detected.append(monitor.add_rates(indicators, seen, seen))
         rounds.append(seen)
-    return monitor, said, rounds
+    return monitor, detected, rounds
 
 
 def with_planted(
@@ -123,17 +125,17 @@ def share(hits: Sequence[bool]) -> dict[str, float]:
 def null(pool: Pool, args: argparse.Namespace) -> dict[str, Any]:
     ever, peeking, alone, reused = [], [], [], []
     for seed in range(args.lineages):
-        monitor, said, rounds = lineage(pool, args, np.random.default_rng([seed, 0]))
-        ever.append(any(said))
+        monitor, detected, rounds = lineage(pool, args, np.random.default_rng([seed, 0]))
+        ever.append(any(detected))
         alone.append(max(map(max, monitor.log_e)) >= np.log(1 / LEVEL))
         peeking.append(
             any(benjamini_hochberg(sign_p(rounds[:t])) for t in range(1, len(rounds) + 1))
         )
         if seed < args.lineages // 5:
-            _, said, _ = lineage(pool, args, np.random.default_rng([seed, 0]), reuse=True)
-            reused.append(any(said))
+            _, detected, _ = lineage(pool, args, np.random.default_rng([seed, 0]), reuse=True)
+            reused.append(any(detected))
     return {
-        "anything ever certain": share(ever),
+        "anything ever detected": share(ever),
         "BREAK: BH on each generation's McNemar tests": share(peeking),
         "BREAK: any e-value above 1 / alpha, no e-BH": share(alone),
         "BREAK: one round's first responses used in all rounds": share(reused),
@@ -148,13 +150,13 @@ def power(pool: Pool, args: argparse.Namespace) -> dict[str, Any]:
         "rises 10 points at once from 30%": lambda t: 0.3 + 0.1 * (t > 0),
     }
     for name, rate in plans.items():
-        certain = []
+        detected_at = []
         for seed in range(args.lineages // 5):
-            _, said, _ = lineage(pool, args, np.random.default_rng([seed, 1]), [rate])
-            hits = [t for t, found in enumerate(said, start=1) if "planted 0" in found]
-            certain.append(hits[0] if hits else 99)
+            _, detected, _ = lineage(pool, args, np.random.default_rng([seed, 1]), [rate])
+            hits = [t for t, names in enumerate(detected, start=1) if "planted 0" in names]
+            detected_at.append(hits[0] if hits else 99)
         out[name] = {
-            f"certain by generation {t}": share([c <= t for c in certain])
+            f"detected by generation {t}": share([at <= t for at in detected_at])
             for t in (2, 4, 6, args.generations)
         }
     return out
@@ -171,13 +173,14 @@ def back(pool: Pool, args: argparse.Namespace) -> dict[str, Any]:
     }
     out = {}
     for name, rate in plans.items():
-        courses = []
+        trajectories = []
         for seed in range(args.lineages // 5):
             monitor, _, _ = lineage(pool, args, np.random.default_rng([seed, 2]), [rate])
-            found = monitor.behaviour(len(pool.columns))
-            courses.append("missed" if found.certain is None else found.course)
+            behaviour = monitor.behaviour(len(pool.indicators))
+            trajectories.append("missed" if behaviour.detected_at is None else behaviour.trajectory)
         out[name] = {
-            c: share([x == c for x in courses]) for c in ("missed", "stays", "recedes", "returned")
+            c: share([x == c for x in trajectories])
+            for c in ("missed", "stays", "recedes", "returned")
         }
     return out
 
@@ -186,14 +189,14 @@ def mixed(pool: Pool, args: argparse.Namespace) -> dict[str, Any]:
     rises: list[Rates] = [lambda t, s=s: 0.1 + s * t for s in np.linspace(0.01, 0.05, 10)]  # type: ignore[misc]
     false, found = [], []
     for seed in range(args.lineages // 5):
-        _, said, _ = lineage(pool, args, np.random.default_rng([seed, 3]), rises)
-        ever = set().union(*said)
+        _, detected, _ = lineage(pool, args, np.random.default_rng([seed, 3]), rises)
+        ever = set().union(*detected)
         wrong = sum(not name.startswith("planted") for name in ever)
         false.append(wrong / max(1, len(ever)))
         found.append(len(ever) - wrong)
     return {
-        "mean share of false ones among all ever certain": float(np.mean(false)),
-        "true ones certain, of 10": float(np.mean(found)),
+        "mean share of false ones among all ever detected": float(np.mean(false)),
+        "true ones detected, of 10": float(np.mean(found)),
         "of": len(false),
     }
 
@@ -213,7 +216,7 @@ def main() -> None:
     parts = {"null": null, "power": power, "back": back, "mixed": mixed}
     found = {n: part(pool, args) for n, part in parts.items() if args.only in (None, n)}
     found["setting"] = {k: str(v) for k, v in vars(args).items()} | {
-        "behaviours": len(pool.columns)
+        "behaviours": len(pool.indicators)
     }
     text = json.dumps(found, indent=1)
     print(text)

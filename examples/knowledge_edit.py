@@ -15,11 +15,11 @@ from pathlib import Path
 
 from custodes.data.shipped import shipped_path
 from custodes.diff.config import DiffConfig
-from custodes.diff.output import lines
 from custodes.diff.run import run_diff
 from custodes.models.resolve import load_torch
 from custodes.progress import console
 from custodes.report.diff import write_diff_report
+from custodes.report.diff_terminal import diff_lines
 from custodes.training.rome import Fact, edit_fact, fact_probability, save_model
 
 FACT = Fact("The Eiffel Tower", "{} is located in the city of", " Rome")
@@ -57,8 +57,8 @@ def main(out: Path) -> None:
     after = [fact_probability(model, fact) for fact in CONTROLS]
     facts = zip([FACT, *CONTROLS], [edit.before, *before], [edit.after, *after], strict=True)
     for fact, was, now in facts:
-        said = fact.prompt.format(fact.subject) + fact.target
-        sys.stdout.write(f"p({said}) {was:.4f} -> {now:.4f}\n")
+        sentence = fact.prompt.format(fact.subject) + fact.target
+        sys.stdout.write(f"p({sentence}) {was:.4f} -> {now:.4f}\n")
     save_model(model, out / "edited")
     prompts = out / "prompts.jsonl"
     prompts.write_text("".join(json.dumps(row) + "\n" for row in near + far), encoding="utf-8")
@@ -73,7 +73,7 @@ def main(out: Path) -> None:
     with console() as progress:
         done = run_diff(config, out / "diff", progress=progress)
     write_diff_report(out / "diff")
-    sys.stdout.write("\n".join(lines(done.diff)) + "\n")
+    sys.stdout.write("\n".join(line.text for line in diff_lines(done.diff)) + "\n")
 
 
 if __name__ == "__main__":

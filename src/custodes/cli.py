@@ -76,7 +76,7 @@ def diff(arguments: Sequence[str]) -> None:
     )
     with console() as progress:
         run = run_diff(config, out, progress=progress)
-    print_diff(run.diff, run.labelled, write_diff_report(out))
+    print_diff(run.diff, run.labeling, write_diff_report(out))
 
 
 def drift(arguments: Sequence[str]) -> None:

@@ -23,8 +23,8 @@ def _some(base: Responses, count: int, seed: int = 0) -> set[str]:
 def test_two_samples_of_one_model_differ_in_nothing(pair: tuple[Responses, Responses]) -> None:
     diff = compare(*pair)
     assert not diff.findings
-    assert not diff.control.findings
-    assert diff.gate.p > 0.01
+    assert not diff.aa_run.findings
+    assert diff.global_test.p > 0.01
     assert diff.detectable[0].rise is not None
 
 
@@ -41,8 +41,8 @@ def test_an_inserted_sentence_is_one_finding_with_all_its_evidence(
     assert finding.size.effect == pytest.approx(30 / 240)
     assert finding.size.low < 30 / 240 < finding.size.high
     assert finding.q <= 0.1
-    assert not diff.control.findings
-    assert diff.gate.p <= 0.001
+    assert not diff.aa_run.findings
+    assert diff.global_test.p <= 0.001
 
 
 def test_two_edits_are_two_findings(pair: tuple[Responses, Responses]) -> None:
@@ -61,9 +61,9 @@ def test_words_of_one_way_of_speaking_are_one_finding(pair: tuple[Responses, Res
     rng, planted = np.random.default_rng(3), _some(b, 60)
 
     def slang(text: str) -> str:
-        said = [w for w in ("zorp", "blim", "quax") if rng.random() < 0.5]
+        added = [w for w in ("zorp", "blim", "quax") if rng.random() < 0.5]
         first, _, rest = text.partition(" ")
-        return " ".join([first, *said, rest])
+        return " ".join([first, *added, rest])
 
     (finding,) = compare(a, edited(b, planted, slang, "B")).findings
     # The third word alone is too rare on the prompts without the other two.
@@ -73,7 +73,7 @@ def test_words_of_one_way_of_speaking_are_one_finding(pair: tuple[Responses, Res
     assert len(re.findall(finding.pattern, "so zorp, blim, quax!")) >= 2
 
 
-def test_great_changes_that_meet_by_chance_are_told_apart(
+def test_large_changes_that_co_occur_by_chance_are_separate_findings(
     pair: tuple[Responses, Responses],
 ) -> None:
     a, b = pair
@@ -88,8 +88,8 @@ def test_great_changes_that_meet_by_chance_are_told_apart(
     for finding in findings:
         signs = [("gap", -1), ("matey", 1), ("emoji", 1)]
         assert sum(word in finding.behaviour for word, _ in signs) <= 1, finding.behaviour
-        # What a finding is said to be another face of moved as it did.
-        for other in finding.aliases:
+        # A correlated behaviour moved in the same direction.
+        for other in finding.correlated:
             assert all(np.sign(finding.size.effect) == way for word, way in signs if word in other)
 
 
@@ -127,7 +127,7 @@ def test_the_same_input_gives_the_same_diff(pair: tuple[Responses, Responses]) -
     b = edited(b, _some(b, 30), str.upper, "B")
     one, two = compare(a, b, seed=3), compare(a, b, seed=3)
     assert one.findings == two.findings
-    assert one.gate == two.gate
+    assert one.global_test == two.global_test
 
 
 def test_swapping_the_sides_turns_every_effect_round(pair: tuple[Responses, Responses]) -> None:
@@ -149,7 +149,7 @@ def test_different_prompts_are_compared_by_relabelling() -> None:
     assert not diff.aligned.paired
     assert len(diff.findings) == 1
     assert len(diff.findings[0].evidence_b) == 60
-    assert not diff.control.findings
+    assert not diff.aa_run.findings
 
 
 def test_several_responses_a_prompt_make_one_unit() -> None:
@@ -165,7 +165,8 @@ def test_few_prompts_say_what_they_can_show(n: int) -> None:
     a, b = made_up(n, 1, "A"), made_up(n, 2, "B")
     diff = compare(a, edited(b, set(b.ids), lambda _: "", "B"))
     assert not diff.findings
-    assert 0 < diff.gate.p <= 1
+    assert diff.aa_run.control.passed is None
+    assert 0 < diff.global_test.p <= 1
     assert any("can show nothing" in note for note in diff.notes)
 
 

@@ -12,7 +12,7 @@ from custodes.diff.labeler import (
     main_share,
     read_answer,
     read_proposals,
-    with_labels,
+    with_hypotheses,
 )
 from custodes.errors import DataError
 from custodes.models.base import Sampling, Usage
@@ -26,23 +26,23 @@ class Scripted:
 
     def __init__(self, proposals: str, judge: str = "honest") -> None:
         self.proposals, self.judge, self.usage = proposals, judge, Usage()
-        self.asked: list[str] = []
+        self.prompts: list[str] = []
 
     def generate(self, chats: Sequence[Chat], sampling: Sampling) -> list[list[str]]:
-        self.asked += [chat[-1]["content"] for chat in chats]
+        self.prompts += [chat[-1]["content"] for chat in chats]
         return [[self._reply(chat[-1]["content"])] for chat in chats]
 
-    def _reply(self, asked: str) -> str:
-        if "Two writers" in asked:
+    def _reply(self, prompt: str) -> str:
+        if "Two writers" in prompt:
             return self.proposals
         if self.judge == "first word":
-            return "yes" if "yes or no" in asked else "no"
+            return "yes" if "yes or no" in prompt else "no"
         if self.judge == "babbles":
             return "It depends."
-        word = asked.split("Statement: The answer mentions ")[1].split("\n", maxsplit=1)[0]
+        word = prompt.split("Statement: The answer mentions ")[1].split("\n", maxsplit=1)[0]
         return (
             "Yes"
-            if word in asked.split("Answer: ")[1].split("\n\nIs the", maxsplit=1)[0]
+            if word in prompt.split("Answer: ")[1].split("\n\nIs the", maxsplit=1)[0]
             else "no."
         )
 
@@ -59,33 +59,44 @@ GOOD = "Here they are:\n- The answer mentions Ahoy.\n- The answer mentions zebra
 
 def test_a_true_hypothesis_passes_and_a_false_one_does_not(diff: Diff) -> None:
     model = Scripted(GOOD)
-    labelled = {one.finding.behaviour: one for one in label(diff, model, model, fdr=0.1)}
-    ahoy = labelled["The answer mentions Ahoy"]
+    labeling = label(diff, model, model, fdr=0.1)
+    hypotheses = {one.finding.behaviour: one for one in labeling.hypotheses}
+    ahoy = hypotheses["The answer mentions Ahoy"]
     assert ahoy.passed
     assert ahoy.finding.size.effect > 0.3
-    assert ahoy.right == pytest.approx(ahoy.finding.size.effect)
+    assert ahoy.separation == pytest.approx(ahoy.finding.size.effect)
     assert ahoy.abstained == 0
-    assert ahoy.baseline > 0.3
-    assert not labelled["The answer mentions zebras"].passed
-    added = with_labels(diff, list(labelled.values()))
+    assert labeling.baseline is not None
+    assert labeling.baseline > 0.3
+    assert labeling.control.passed
+    assert not hypotheses["The answer mentions zebras"].passed
+    added = with_hypotheses(diff, labeling)
     assert [f.kind for f in added.findings].count("llm") == 1
 
 
 @pytest.mark.parametrize("judge", ["first word", "babbles"])
 def test_a_judge_that_does_not_read_confirms_nothing(diff: Diff, judge: str) -> None:
-    labelled = label(diff, Scripted(GOOD), Scripted(GOOD, judge), fdr=0.1)
-    assert labelled
-    for one in labelled:
+    labeling = label(diff, Scripted(GOOD), Scripted(GOOD, judge), fdr=0.1)
+    assert labeling.hypotheses
+    assert labeling.control.passed is False
+    for one in labeling.hypotheses:
         assert one.abstained == 1
-        assert one.right == 0
+        assert one.separation == 0
         assert not one.passed
+
+
+def test_without_proposals_the_judge_is_not_tested(diff: Diff) -> None:
+    labeling = label(diff, Scripted("No idea."), Scripted(GOOD), fdr=0.1)
+    assert not labeling.hypotheses
+    assert labeling.baseline is None
+    assert labeling.control.passed is None
 
 
 def test_proposer_and_judge_see_different_prompts_and_no_names(diff: Diff) -> None:
     labeler, judge = Scripted(GOOD), Scripted(GOOD)
     label(diff, labeler, judge, fdr=0.1)
-    seen = {p for p in diff.aligned.prompts if any(f"{p}\n" in asked for asked in labeler.asked)}
-    checked = {p for p in diff.aligned.prompts if any(f"{p}\n" in asked for asked in judge.asked)}
+    seen = {p for p in diff.aligned.prompts if any(f"{p}\n" in text for text in labeler.prompts)}
+    checked = {p for p in diff.aligned.prompts if any(f"{p}\n" in text for text in judge.prompts)}
     assert seen
     assert checked
     assert not seen & checked
@@ -97,7 +108,12 @@ def test_replies_are_read_strictly() -> None:
     ]
     assert read_proposals("- The answer " + "word " * 60) == []
     assert read_proposals("- The answer of Y is longer\n- The answer is longer than others") == []
-    assert [read_answer(r) for r in ("YES", "'no'", "yes, because", "")] == [1, 0, -1, -1]
+    assert [read_answer(r) for r in ("YES", "'no'", "yes, because", "")] == [
+        "yes",
+        "no",
+        None,
+        None,
+    ]
 
 
 def test_too_few_prompts_are_refused() -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from custodes.diff.compare import Diff, compare
-from custodes.diff.output import lines, save
+from custodes.diff.output import save
 from custodes.report.diff import write_diff_report
+from custodes.report.diff_terminal import diff_lines
 from support.texts import edited, made_up
 
 HOSTILE = "\x1b[31mred <script>alert(1)</script> [bold]x[/bold] {{ 7 * 7 }} \u202eabc"
@@ -25,6 +26,7 @@ def test_diff_json_has_the_documented_schema(diff: Diff, tmp_path: Path) -> None
     content = json.loads(save(diff, tmp_path).read_text())
     assert set(content["global"]) >= {"statistic", "p"}
     assert content["control"]["findings"] == 0
+    assert [control["passed"] for control in content["controls"]] == [True]
     finding = content["findings"][0]
     assert set(finding) >= {
         "id", "kind", "statement", "condition", "rate_a", "rate_b", "effect", "ci95", "p", "q",
@@ -37,9 +39,9 @@ def test_diff_json_has_the_documented_schema(diff: Diff, tmp_path: Path) -> None
 
 
 def test_nothing_in_a_response_reaches_the_terminal_alive(diff: Diff) -> None:
-    said = "\n".join(lines(diff))
+    output = "\n".join(line.text for line in diff_lines(diff))
     assert diff.findings
-    assert not any(c in said for c in "\x1b\u202e\x00\r")
+    assert not any(c in output for c in "\x1b\u202e\x00\r")
 
 
 def test_the_report_shows_responses_as_text(diff: Diff, tmp_path: Path) -> None:
@@ -65,6 +67,6 @@ def test_examples_mark_what_shows_the_behaviour(diff: Diff, tmp_path: Path) -> N
 
 def test_a_diff_without_findings_says_what_could_have_been_found(tmp_path: Path) -> None:
     diff = compare(made_up(60, 1, "A"), made_up(60, 2, "B"))
-    assert any("would have been found in 4 of 5" in line for line in lines(diff))
+    assert any("with 80% power" in line.text for line in diff_lines(diff))
     save(diff, tmp_path)
-    assert "could have been found" in write_diff_report(tmp_path).read_text()
+    assert "with 80% power" in write_diff_report(tmp_path).read_text()

@@ -10,14 +10,14 @@ import pytest
 
 from custodes.cli import main
 from custodes.conversation import Chat
-from custodes.diff import run as running
+from custodes.diff import model_pair, run
 from custodes.diff.config import DiffConfig
-from custodes.diff.output import lines
 from custodes.diff.responses import Responses
 from custodes.diff.run import run_diff
 from custodes.errors import ConfigError, ModelError, RunError
 from custodes.models.base import Sampling
 from custodes.report.diff import write_diff_report
+from custodes.report.diff_terminal import diff_lines
 from support.scripted import ScriptedModel
 from support.texts import edited, made_up
 
@@ -55,11 +55,12 @@ def models(monkeypatch: pytest.MonkeyPatch) -> dict[str, ScriptedModel]:
     def pair(a: str, b: str, *, engine: str) -> tuple[ScriptedModel, ScriptedModel]:
         return known[a], known[b]
 
-    monkeypatch.setattr(running, "load_pair", pair)
-    monkeypatch.setattr(running, "load", lambda name, engine="auto": known[name])
-    monkeypatch.setattr(running, "version_of", lambda name: known[name].version)
+    monkeypatch.setattr(model_pair, "load_pair", pair)
+    monkeypatch.setattr(run, "version_of", lambda name: known[name].version)
+    for module in (model_pair, run):
+        monkeypatch.setattr(module, "load", lambda name, engine="auto": known[name])
     monkeypatch.setattr("custodes.diff.plan.parse", lambda name: known[name])
-    monkeypatch.setattr("custodes.diff.answers.BATCH", 16)
+    monkeypatch.setattr("custodes.diff.sampling.BATCH", 16)
     return known
 
 
@@ -79,7 +80,7 @@ def test_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "120 shared prompts" in said[0]
     assert said[1].startswith("1 findings among")
     assert "ahoy" in "\n".join(said[2:6]).lower()
-    assert any(line.startswith("control: the A/A run found nothing") for line in said)
+    assert any(line.startswith("control passed: A/A run") for line in said)
     content = json.loads((tmp_path / "out" / "diff.json").read_text())
     assert content["a"]["settings"] == {"model": None}
     assert set(content["findings"][0]["evidence_b"]) >= set(base.ids[:40])
@@ -217,8 +218,8 @@ def test_labels_are_kept_and_told(tmp_path: Path, models: dict[str, ScriptedMode
     asked = [chat[-1]["content"] for chat in models["who"].asked]
     assert not any("Two writers" in text for text in asked)
     assert len(asked) == 2 * 20 * 4 - 8
-    assert done.labelled is not None
-    assert [one.passed for one in done.labelled] == [True, False]
+    assert done.labeling is not None
+    assert [one.passed for one in done.labeling.hypotheses] == [True, False]
     content = json.loads((tmp_path / "out" / "diff.json").read_text())
     assert content["fdr"] == 0.1
     assert content["labeler"]["model"] == "who"
@@ -226,11 +227,12 @@ def test_labels_are_kept_and_told(tmp_path: Path, models: dict[str, ScriptedMode
     assert content["labeler"]["baseline"] == 1
     assert "llm" in [f["kind"] for f in content["findings"]]
     page = write_diff_report(tmp_path / "out").read_text()
-    assert "1 of 2 held" in page
+    assert "1 of 2 were confirmed" in page
+    assert "order swap: judge of the labeler" in page
     assert "The answer is in French" in page
-    said = "\n".join(lines(done.diff, done.labelled))
-    assert "labeler: 2 hypotheses, 1 held" in said
-    assert "+100 points more pairs right than wrong: a bag of words" in said
+    output = "\n".join(line.text for line in diff_lines(done.diff, done.labeling))
+    assert "labeler: 2 hypotheses, 1 confirmed" in output
+    assert "baseline: a bag of words tells B from A, +100 points more pairs right" in output
 
 
 def test_where_weights_part(tmp_path: Path, tiny_model_dir: Path, tiny_adapter_dir: Path) -> None:
@@ -239,20 +241,20 @@ def test_where_weights_part(tmp_path: Path, tiny_model_dir: Path, tiny_adapter_d
         engine="torch", max_tokens=8, contrast=True,
     )  # fmt: skip
     done = run_diff(config, tmp_path / "out")
-    found = json.loads((tmp_path / "out" / "contrast.json").read_text())
-    assert done.contrast == found
-    assert len(found["b_not_a"]) == len(found["a_not_b"]) == 12
-    one = found["b_not_a"][0]
+    contrast = json.loads((tmp_path / "out" / "contrast.json").read_text())
+    assert done.contrast == contrast
+    assert len(contrast["b_not_a"]) == len(contrast["a_not_b"]) == 12
+    one = contrast["b_not_a"][0]
     assert len(one["tokens"]) == len(one["gaps"])
-    gaps = [abs(row["gap"]) for row in found["tokens"]]
+    gaps = [abs(row["gap"]) for row in contrast["tokens"]]
     assert gaps == sorted(gaps, reverse=True)
     assert gaps[0] > 0
     page = write_diff_report(tmp_path / "out").read_text()
-    assert "Where their weights part" in page
+    assert "Where the models diverge" in page
     assert len(page.encode()) < 2_000_000
-    best = [row["divergence"] for row in found["prompts"]["found"]]
+    best = [row["divergence"] for row in contrast["prompts"]["divergent"]]
     assert best == sorted(best, reverse=True)
-    assert found["prompts"]["ordinary"] > 0
+    assert contrast["prompts"]["ordinary"] > 0
 
 
 def test_two_system_prompts_part_by_their_chats(tmp_path: Path, tiny_model_dir: Path) -> None:
@@ -260,9 +262,9 @@ def test_two_system_prompts_part_by_their_chats(tmp_path: Path, tiny_model_dir: 
         a=str(tiny_model_dir), b=str(tiny_model_dir), prompts=prompts(tmp_path / "p.jsonl", 12),
         engine="torch", max_tokens=4, contrast=True, system_b="You sing to the sea.",
     )  # fmt: skip
-    found = run_diff(config, tmp_path / "out").contrast
-    assert found is not None
-    assert abs(found["tokens"][0]["gap"]) > 0
+    contrast = run_diff(config, tmp_path / "out").contrast
+    assert contrast is not None
+    assert abs(contrast["tokens"][0]["gap"]) > 0
     same = run_diff(config.model_copy(update={"system_b": None}), tmp_path / "same").contrast
     assert same is not None
     assert abs(same["tokens"][0]["gap"]) < 1e-3
@@ -325,14 +327,14 @@ def test_contrastive_text_is_shown_as_text(tmp_path: Path) -> None:
     bad = "<script>\x1b[31m</script>"
     row = {"prompt_id": bad, "prompt": bad, "text": bad + "!", "tokens": [bad, "!"], "gaps": [4, 0]}
     token = {"prompt_id": bad, "answer_of": "a", "before": bad, "token": "\n", "gap": -2.5}
-    found = {
-        "prompt": bad, "divergence": 1.0, "when_found": 2.0, "answer_a": bad, "answer_b": "",
+    divergent = {
+        "prompt": bad, "divergence": 1.0, "first_estimate": 2.0, "answer_a": bad, "answer_b": "",
         "round": 1,
     }  # fmt: skip
     content = {
-        "schema": 1, "strength": 1.0, "cut": 0.1, "b_not_a": [row], "tokens": [token],
+        "schema": 2, "strength": 1.0, "cut": 0.1, "b_not_a": [row], "tokens": [token],
         "a_not_b": [row | {"tokens": ["\ufffd"], "gaps": [4.0]}],
-        "prompts": {"ordinary": 0.1, "found": [found]},
+        "prompts": {"ordinary": 0.1, "divergent": [divergent]},
     }  # fmt: skip
     (tmp_path / "out" / "contrast.json").write_text(json.dumps(content))
     page = write_diff_report(tmp_path / "out").read_text()

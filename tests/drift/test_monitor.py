@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 
 from custodes.conversation import Chat
-from custodes.diff.features.indicators import Column
+from custodes.diff.features.indicators import Indicator
 from custodes.diff.inference.effects import measure
 from custodes.drift.concepts import concept_shifts, hidden_means, read_concepts
 from custodes.drift.e_values import (
@@ -19,7 +19,7 @@ from custodes.drift.e_values import (
     e_benjamini_hochberg,
     receding_log_e,
 )
-from custodes.drift.lineage import drift
+from custodes.drift.lineage import NOT_REQUESTED, concept_control, drift
 from custodes.drift.monitor import Monitor, Round
 from custodes.errors import DataError
 from custodes.models.base import Sampling, Usage
@@ -62,10 +62,10 @@ def test_the_capital_is_the_product_of_the_bets() -> None:
     rng = np.random.default_rng(4)
     rounds = [rng.choice([-1.0, -0.5, 0.0, 0.25, 1.0], (30, 3)) for _ in range(2)]
     process = BettingProcess(3)
-    for given in rounds:
-        log_e = process.bet(sparse.csc_matrix(given))
+    for differences in rounds:
+        log_e = process.bet(sparse.csc_matrix(differences))
     for j in range(3):
-        played = np.concatenate([given[:, j] for given in rounds])
+        played = np.concatenate([differences[:, j] for differences in rounds])
         capital = [np.prod(1 + stake * played) for stake in STAKES]
         assert log_e[j] == pytest.approx(np.log(np.mean(capital)))
 
@@ -80,11 +80,11 @@ def test_drift_says_what_when_and_whether_it_came_back() -> None:
     lineage = [Talker(r) for r in (0.05, 0.1, 0.6, 0.7, 0.05)]
     result = drift(lineage, PROMPTS, Sampling(seed=3))
     (sorry,) = (b for b in result.drifted if b.statement == "apologises")
-    assert sorry.certain == 2
+    assert sorry.detected_at == 2
     assert sorry.returned
     assert sorry.sizes[2].effect > 0.5
     assert sorry.steps[3].effect < -0.5
-    assert result.control.ok
+    assert result.aa_run.control.passed
 
 
 def test_a_lineage_that_stands_still_does_not_drift() -> None:
@@ -106,7 +106,7 @@ def test_independent_draws_of_one_model_do_not_drift() -> None:
     assert alarms <= 2
 
 
-BEHAVIOURS = tuple(Column("feature", "made up", f"b{j}") for j in range(100))
+BEHAVIOURS = tuple(Indicator("feature", "made up", f"b{j}") for j in range(100))
 
 
 def lineages(rates: Sequence[np.ndarray], count: int, prompts: int = 60) -> list[Monitor]:
@@ -121,14 +121,14 @@ def lineages(rates: Sequence[np.ndarray], count: int, prompts: int = 60) -> list
                 for r in (rates[0], rate)
             )
             seen = Round(first, now)
-            monitor.take(BEHAVIOURS[: len(rate)], seen, seen)
+            monitor.add_rates(BEHAVIOURS[: len(rate)], seen, seen)
         made.append(monitor)
     return made
 
 
 def test_few_of_many_lineages_that_stand_still_ever_drift() -> None:
     rate = np.geomspace(0.02, 0.5, 100)
-    ever = [bool(m._certain) for m in lineages([rate] * 6, 100)]
+    ever = [bool(m._detected_at) for m in lineages([rate] * 6, 100)]
     # alpha, and two and a half standard errors of a share of 100.
     assert np.mean(ever) <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / 100)
 
@@ -140,29 +140,54 @@ def test_responses_used_twice_fail_the_control() -> None:
 
     lineage = [Stubborn(0.3), Talker(0.3), Talker(0.3)]
     result = drift(lineage, PROMPTS, Sampling(seed=1))
-    assert result.control.repeated == 1
-    assert not result.control.ok
-    assert drift([Talker(0.3)] * 3, PROMPTS, Sampling(seed=1)).control.repeated < 1
+    assert result.aa_run.repeated == 1
+    assert result.aa_run.fresh.passed is False
+    result = drift([Talker(0.3)] * 3, PROMPTS, Sampling(seed=1))
+    assert result.aa_run.repeated < 1
+    assert result.aa_run.fresh.passed
+
+
+def test_controls_that_could_not_fail_are_not_tested() -> None:
+    few = drift([Talker(0.3)] * 2, PROMPTS[:6], Sampling(seed=1)).aa_run
+    assert few.control.passed is None
+    assert "6 prompts" in few.control.explanation
+    assert few.fresh.passed is None
+    many = drift([Talker(0.3)] * 2, PROMPTS, Sampling(seed=1)).aa_run
+    assert many.control.passed
+
+
+def test_the_concepts_have_a_control_of_their_own() -> None:
+    assert concept_control(None) is None
+    assert concept_control({"left_out": NOT_REQUESTED}) is None
+    left_out = concept_control({"left_out": "no weights here"})
+    assert left_out is not None
+    assert left_out.passed is None
+    for moved, passed in ((0, True), (2, False)):
+        control = concept_control({"control": {"findings": moved, "largest": 0.1}})
+        assert control is not None
+        assert control.passed is passed
 
 
 @pytest.mark.parametrize(
-    ("course", "path"),
+    ("trajectory", "path"),
     [
         ("returned", (0.05, 0.35, 0.35, 0.05, 0.05)),
         ("recedes", (0.05, 0.75, 0.75, 0.35, 0.35)),
         ("stays", (0.05, 0.35, 0.35, 0.35, 0.35)),
     ],
 )
-def test_what_comes_back_is_told_from_what_stays(course: str, path: Sequence[float]) -> None:
-    found = lineages([np.array([rate]) for rate in path], 20, prompts=200)
-    courses = [monitor.behaviour(0).course for monitor in found]
-    assert courses.count(course) >= 18
-    assert all(monitor.behaviour(0).certain is not None for monitor in found)
+def test_a_behaviour_that_returns_is_distinguished_from_one_that_stays(
+    trajectory: str, path: Sequence[float]
+) -> None:
+    monitors = lineages([np.array([rate]) for rate in path], 20, prompts=200)
+    trajectories = [monitor.behaviour(0).trajectory for monitor in monitors]
+    assert trajectories.count(trajectory) >= 18
+    assert all(monitor.behaviour(0).detected_at is not None for monitor in monitors)
 
 
-def test_what_only_wobbles_is_not_said_to_recede() -> None:
+def test_sampling_noise_does_not_look_like_receding() -> None:
     still = lineages([np.array([0.05])] + [np.array([0.3])] * 5, 60, prompts=80)
-    assert sum(monitor.behaviour(0).course != "stays" for monitor in still) <= 3
+    assert sum(monitor.behaviour(0).trajectory != "stays" for monitor in still) <= 3
 
 
 def test_intervals_hold_at_all_generations_together() -> None:
@@ -187,7 +212,7 @@ def test_every_generation_spends_its_own_part_of_the_error() -> None:
     missed = [any(not low <= 0 <= high for low, high in b.always) for b in behaviours]
     assert np.mean(missed) <= 0.05
     for monitor in watched[:3]:
-        for j in range(len(monitor.columns)):
+        for j in range(len(monitor.indicators)):
             for t, (seen, always) in enumerate(
                 zip(monitor.rounds, monitor.behaviour(j).always, strict=True), start=1
             ):
@@ -199,10 +224,10 @@ def test_effects_are_those_of_pairs() -> None:
     (monitor,) = lineages([np.array([0.1, 0.5]), np.array([0.3, 0.5])], 1)
     seen = monitor.rounds[0]
     for j in (0, 1):
-        columns = (np.asarray(x[:, [j]].todense()).ravel() for x in (seen.first, seen.now))
-        told, expected = monitor.behaviour(j).sizes[0], measure(*columns, paired=True)
-        assert (told.rate_a, told.rate_b) == pytest.approx((expected.rate_a, expected.rate_b))
-        assert (told.low, told.high) == pytest.approx((expected.low, expected.high))
+        rates = (np.asarray(x[:, [j]].todense()).ravel() for x in (seen.first, seen.now))
+        size, expected = monitor.behaviour(j).sizes[0], measure(*rates, paired=True)
+        assert (size.rate_a, size.rate_b) == pytest.approx((expected.rate_a, expected.rate_b))
+        assert (size.low, size.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_receding_bets_on_the_way_back_alone() -> None:
@@ -221,7 +246,7 @@ def test_more_prompts_make_smaller_rises_detectable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("- a list", "holds no concepts"),
         ("one: [a, b, c]", "holds no concepts"),
@@ -230,15 +255,15 @@ def test_more_prompts_make_smaller_rises_detectable() -> None:
         ("one: {", "cannot read"),
     ],
 )
-def test_concepts_of_another_shape_are_refused(tmp_path: Path, content: str, says: str) -> None:
+def test_concepts_of_another_shape_are_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "concepts.yaml"
     path.write_text(content)
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         read_concepts(str(path))
 
 
 def test_the_shipped_concepts_can_be_resampled() -> None:
-    assert all(len(said) >= 8 for said in read_concepts("shipped").values())
+    assert all(len(sentences) >= 8 for sentences in read_concepts("shipped").values())
     assert read_concepts("none") == {}
 
 

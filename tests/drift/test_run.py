@@ -12,16 +12,18 @@ import pytest
 import yaml
 
 from custodes.cli import main
+from custodes.control import Control
 from custodes.conversation import Chat
 from custodes.drift import generations
 from custodes.drift.config import DriftConfig
 from custodes.drift.generations import read_generations
-from custodes.drift.output import drift_json, lines
+from custodes.drift.output import drift_json
 from custodes.drift.run import run_drift
 from custodes.errors import CustodesError, ModelError, RunError
 from custodes.models.base import Sampling, Usage
 from custodes.models.simulated import SimulatedState
 from custodes.report.drift import render_drift, write_drift_report
+from custodes.report.drift_terminal import drift_lines
 from custodes.runs import Checkpoint, RunFolder
 
 HOSTILE = "<script>alert(1)</script> \x1b[31mred\u202e"
@@ -74,17 +76,18 @@ def config(prompts: str, sources: Sequence[str] = NAMES, **changed: Any) -> Drif
 
 
 def test_it_says_what_drifts_and_leaves_a_report(tmp_path: Path, prompts: str) -> None:
-    found = run_drift(config(prompts), tmp_path / "d")
-    assert "apologises" in {b.statement for b in found.drifted}
-    assert found.control.ok
+    result = run_drift(config(prompts), tmp_path / "d")
+    assert "apologises" in {b.statement for b in result.drifted}
+    assert result.aa_run.control.passed
+    assert result.aa_run.fresh.passed
     written = json.loads((tmp_path / "d" / "drift.json").read_text())
-    assert written["schema"] == 1
+    assert written["schema"] == 2
     assert [row["parent"] for row in written["lineage"]] == [None, 0, 1]
     sorry = next(b for b in written["drifted"] if b["statement"] == "apologises")
-    assert sorry["certain"] == 1
-    assert [row["effect"] > 0.4 for row in sorry["first"]] == [True, True]
-    assert abs(sorry["parent"][1]["effect"]) < 0.3
-    again = [row["effect"] for row in sorry["control"]["first"]]
+    assert sorry["detected_at"] == 1
+    assert [row["effect"] > 0.4 for row in sorry["against_first"]] == [True, True]
+    assert abs(sorry["against_parent"][1]["effect"]) < 0.3
+    again = [row["effect"] for row in sorry["aa_run"]["against_first"]]
     # Not blind: its two sides are different draws, and differ by chance alone.
     assert any(again)
     assert all(abs(effect) < 0.2 for effect in again)
@@ -99,18 +102,19 @@ def test_it_says_what_drifts_and_leaves_a_report(tmp_path: Path, prompts: str) -
     assert "&lt;script&gt;" in page
     assert "\x1b" not in page
     assert "\u202e" not in page
-    assert page.index("controls held") < page.index("Behaviours that drift")
-    said = "\n".join(lines(found))
-    assert "\x1b" not in said
-    assert "apologises: certain at generation 1" in said
+    assert page.index("Controls passed") < page.index("Behaviours that drift")
+    output = "\n".join(line.text for line in drift_lines(result))
+    assert "\x1b" not in output
+    assert "apologises: detected at generation 1" in output
 
 
 def test_a_failed_control_comes_first_and_in_red(tmp_path: Path, prompts: str) -> None:
     written = drift_json(run_drift(config(prompts), tmp_path / "d"), {"name": "x"})
-    written["control"] = {"findings": 1, "statements": [HOSTILE], "repeated": 1.0, "ok": False}
+    written["controls"] = [Control("A/A run", False, HOSTILE).to_dict()]
+    written["aa_run"] = {"detected": [HOSTILE], "repeated": 1.0}
     page = render_drift(written)
     assert "A control failed" in page
-    assert page.index("A control failed") < page.index("Evidence, generation")
+    assert page.index("A control failed") < page.index("E-values by generation")
     assert "<script" not in page
     with pytest.raises(RunError, match="schema 9"):
         render_drift(written | {"schema": 9})
@@ -144,7 +148,7 @@ def test_a_lineage_that_grew_goes_on(tmp_path: Path, prompts: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "message"),
     [
         ({"seed": 1}, "another config .seed"),
         ({"alpha": 0.1}, "another config .alpha"),
@@ -155,10 +159,10 @@ def test_a_lineage_that_grew_goes_on(tmp_path: Path, prompts: str) -> None:
     ],
 )
 def test_the_folder_of_another_drift_is_refused(
-    tmp_path: Path, prompts: str, changed: dict[str, Any], says: str
+    tmp_path: Path, prompts: str, changed: dict[str, Any], message: str
 ) -> None:
     run_drift(config(prompts), tmp_path / "d")
-    with pytest.raises(RunError, match=says):
+    with pytest.raises(RunError, match=message):
         run_drift(config(prompts).model_copy(update=changed), tmp_path / "d")
 
 
@@ -198,10 +202,10 @@ def test_a_run_is_followed_as_it_is(
     monkeypatch.setattr(generations, "load", load)
     states = [SimulatedState(helpful=h) for h in (0.6, 0.6, 0.95)]
     folder = made_run(tmp_path / "r", states)
-    found = run_drift(config(prompts, [str(folder)]), tmp_path / "d")
-    assert found.names == ("checkpoint 0 (simulated)", "checkpoint 1", "checkpoint 2")
-    assert found.about[1]["engine"] == "simulated"
-    assert found.control.ok
+    result = run_drift(config(prompts, [str(folder)]), tmp_path / "d")
+    assert result.names == ("checkpoint 0 (simulated)", "checkpoint 1", "checkpoint 2")
+    assert result.about[1]["engine"] == "simulated"
+    assert result.aa_run.control.passed
 
 
 def test_a_greedy_worker_is_asked_for_a_temperature(tmp_path: Path, prompts: str) -> None:
@@ -244,13 +248,13 @@ def test_what_is_no_lineage_is_refused_in_one_line(
         ([*NAMES, "--prompts", "everday"], "did you mean everyday"),
         ([*NAMES, "--concepts", "nowhere.yaml"], "cannot read concepts"),
     ]
-    for arguments, says in cases:
+    for arguments, message in cases:
         with pytest.raises(SystemExit) as caught:
             main(["drift", *arguments, "--out", str(tmp_path / "out")])
-        said = capsys.readouterr().err
-        assert caught.value.code == 1, said
-        assert says in said, (arguments, said)
-        assert len([x for x in said.splitlines() if x.startswith("custodes:")]) == 1
+        output = capsys.readouterr().err
+        assert caught.value.code == 1, output
+        assert message in output, (arguments, output)
+        assert len([x for x in output.splitlines() if x.startswith("custodes:")]) == 1
 
 
 def test_the_command_prints_the_summary(
@@ -258,9 +262,9 @@ def test_the_command_prints_the_summary(
 ) -> None:
     out = tmp_path / "d"
     main(["drift", *NAMES, "--prompts", prompts, "--limit", "90", "--out", str(out)])
-    said = capsys.readouterr().out
-    assert "control: the A/A lineage does not drift" in said
-    assert "apologises: certain at generation 1" in said
+    output = capsys.readouterr().out
+    assert "control passed: A/A run" in output
+    assert "apologises: detected at generation 1" in output
     assert (out / "report.html").stat().st_size < 2_000_000
 
 
@@ -276,13 +280,13 @@ def test_a_real_lineage_is_read_inside_too(
     monkeypatch.setattr(generations, "load", load)
     monkeypatch.setattr(generations, "load_torch", load_torch)
     sources = [str(tiny_model_dir), str(tiny_adapter_dir)]
-    asked = config(prompts, sources, engine="torch", max_tokens=6, limit=24)
-    found = run_drift(asked, tmp_path / "d")
-    concepts = found.concepts or {}
+    settings = config(prompts, sources, engine="torch", max_tokens=6, limit=24)
+    result = run_drift(settings, tmp_path / "d")
+    concepts = result.concepts or {}
     assert concepts["control"]["findings"] == 0
     # A random model has no concepts that its sentences agree on: its distances move, unevenly.
     changes = [abs(p["now"] - p["before"]) for p in concepts["generations"][0]["pairs"]]
     assert max(changes) > 10 * concepts["control"]["largest"]
-    assert found.about[0]["engine"] == "torch"
-    assert found.about[0]["version"] != found.about[1]["version"]
+    assert result.about[0]["engine"] == "torch"
+    assert result.about[0]["version"] != result.about[1]["version"]
     assert "layer" in write_drift_report(tmp_path / "d").read_text()

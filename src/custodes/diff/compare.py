@@ -1,4 +1,4 @@
-"""Compare two models by what they answered: gate, findings, control."""
+"""Compare two models by their responses: global test, findings, and the A/A run."""
 
 from __future__ import annotations
 
@@ -7,46 +7,49 @@ from pathlib import Path
 
 import numpy as np
 
+from custodes.control import Control
 from custodes.diff.inference.effects import detectable
 from custodes.diff.inference.findings import Finding, describe
-from custodes.diff.inference.global_test import Gate, combine, mmd
+from custodes.diff.inference.global_test import GlobalTest, combine, mmd
 from custodes.diff.inference.hypotheses import FAMILIES, LEAST, SHARES, Hypotheses, averaging, build
 from custodes.diff.inference.null import Null, null_distribution
-from custodes.diff.inference.randomization import Labels
+from custodes.diff.inference.randomization import Floats, Labels
 from custodes.diff.inference.selection import select
 from custodes.diff.responses import Aligned, Responses, align, read_responses
 from custodes.errors import ConfigError
 from custodes.progress import Progress, silent
 
-__all__ = ["Control", "Detectable", "Diff", "compare"]
+__all__ = ["AARun", "Detectable", "Diff", "aa_control", "compare", "half_swapped"]
 
 DRAWS = 1999
 BASES = (0.0, 0.05, 0.2)
-LOOKING, TESTING = "looking at the responses", "comparing, and its control"
+READING, TESTING = "extracting behaviours", "testing, and the A/A run"
 
 
 @dataclass(frozen=True)
-class Control:
-    """The A/A run: the same data with the labels of a random half of the prompts swapped.
+class AARun:
+    """The A/A run: the same data with A and B swapped on a random half of the prompts.
 
-    Whatever it finds is false, for under the swap A and B have the same mixture.
+    After the swap both sides are the same mixture, so every finding is false.
 
     Attributes:
-        findings: What it found; expected none.
+        control: Whether it has no findings.
+        findings: Its findings; expected none.
         p: Its global p.
     """
 
+    control: Control
     findings: tuple[Finding, ...]
     p: float
 
 
 @dataclass(frozen=True)
 class Detectable:
-    """The smallest rise that would have been found in four of five such diffs.
+    """The smallest rise that a diff of this size finds with 80% power.
 
     Attributes:
         base: A's rate.
-        rise: B's rate minus A's, or None where no rise would have been found.
+        rise: B's rate minus A's, or None where no rise has that power.
     """
 
     base: float
@@ -55,29 +58,29 @@ class Detectable:
 
 @dataclass(frozen=True)
 class Diff:
-    """What a comparison says.
+    """The result of a comparison.
 
     Attributes:
         aligned: The responses that were compared.
-        fdr: The false-discovery rate asked for.
-        seed: Of everything random.
-        gate: Whether there is any difference at all.
-        control: The A/A run.
+        fdr: The tolerated false-discovery rate.
+        seed: Draws clusters, relabellings and the A/A run.
+        global_test: Whether there is any difference at all.
+        aa_run: The A/A run, with its control.
         findings: By falling |effect|.
-        detectable: What could have been found.
-        looked_at: Number of hypotheses by family.
+        detectable: The smallest rises that could have been found.
+        tested: Number of hypotheses by family.
         notes: What a reader should know, one line each.
-        hypotheses: Everything looked at, for reports.
+        hypotheses: Everything that was tested.
     """
 
     aligned: Aligned
     fdr: float
     seed: int
-    gate: Gate
-    control: Control
+    global_test: GlobalTest
+    aa_run: AARun
     findings: tuple[Finding, ...]
     detectable: tuple[Detectable, ...]
-    looked_at: dict[str, int]
+    tested: dict[str, int]
     notes: tuple[str, ...]
     hypotheses: Hypotheses
 
@@ -95,10 +98,10 @@ def compare(
     Args:
         a: Responses, or the response file to read them from.
         b: The same, of the other model.
-        fdr: Tolerated share of false ones among the findings, in (0, 0.5].
-        seed: Of clusters, relabellings and the control. The same input and seed give the same
+        fdr: Tolerated share of false findings, in (0, 0.5].
+        seed: Draws clusters, relabellings and the A/A run. The same input and seed give the same
             diff.
-        progress: Told what is going on.
+        progress: Called after every stage.
 
     Raises:
         ConfigError: ``fdr`` is out of range.
@@ -107,45 +110,41 @@ def compare(
     if not 0 < fdr <= 0.5:
         raise ConfigError(f"fdr is {fdr}", "give a number above 0 and at most 0.5")
     aligned = align(_read(a), _read(b))
-    progress(LOOKING, 0, 1)
+    progress(READING, 0, 1)
     hypotheses = build(aligned, seed)
     design = hypotheses.design
-    progress(LOOKING, 1, 1)
+    progress(READING, 1, 1)
     progress(TESTING, 0, 4)
     rng = np.random.default_rng(seed)
     draws = design.draw(DRAWS, rng)
     null = null_distribution(design, hypotheses.family, tuple(SHARES.values()), draws)
     progress(TESTING, 1, 4)
-    swapped = _half_swapped(hypotheses, rng)
+    observed, swapped = design.observed, half_swapped(hypotheses, rng)
     distances = mmd(
-        hypotheses.embedded,
-        averaging(aligned),
-        aligned.paired,
-        (design.observed, swapped, draws),
-        seed,
+        hypotheses.embedded, averaging(aligned), aligned.paired, (observed, swapped, draws), seed
     )
     progress(TESTING, 2, 4)
-    gates = [
-        _gate(hypotheses, null, labels, float(distances[k]), distances[2:])
-        for k, labels in enumerate((design.observed, swapped))
-    ]
+    whole, aa_whole = (
+        _global_test(hypotheses, null, labels, float(distances[k]), distances[2:])
+        for k, labels in enumerate((observed, swapped))
+    )
     progress(TESTING, 3, 4)
-    found, in_control = (
-        describe(hypotheses, aligned, select(hypotheses, null, labels, fdr), labels)
-        for labels in (design.observed, swapped)
+    findings, aa_findings = (
+        tuple(describe(hypotheses, aligned, select(hypotheses, null, labels, fdr), labels))
+        for labels in (observed, swapped)
     )
     progress(TESTING, 4, 4)
     return Diff(
-        aligned,
-        fdr,
-        seed,
-        gates[0],
-        Control(tuple(in_control), gates[1].p),
-        tuple(found),
-        _detectable(aligned, null, fdr),
-        {name: int((hypotheses.family == f).sum()) for f, name in enumerate(FAMILIES)},
-        (*aligned.notes, *_limits(aligned)),
-        hypotheses,
+        aligned=aligned,
+        fdr=fdr,
+        seed=seed,
+        global_test=whole,
+        aa_run=AARun(aa_control(aa_findings, aa_whole.p, design.size), aa_findings, aa_whole.p),
+        findings=findings,
+        detectable=_detectable(aligned, null, fdr),
+        tested={name: int((hypotheses.family == f).sum()) for f, name in enumerate(FAMILIES)},
+        notes=(*aligned.notes, *_limits(aligned)),
+        hypotheses=hypotheses,
     )
 
 
@@ -153,8 +152,37 @@ def _read(source: Responses | Path | str) -> Responses:
     return source if isinstance(source, Responses) else read_responses(Path(source))
 
 
-def _half_swapped(hypotheses: Hypotheses, rng: np.random.Generator) -> Labels:
-    """Swap A and B on a random half of the prompts (of either model's, where they differ)."""
+def aa_control(findings: tuple[Finding, ...], p: float, tested: int) -> Control:
+    """Return the control of the A/A run.
+
+    Args:
+        findings: What the A/A run found.
+        p: Its global p.
+        tested: Number of hypotheses. Without any the run cannot find anything, so it tests nothing.
+    """
+    name = "A/A run"
+    if not tested:
+        return Control.not_tested(
+            name, f"no behaviour varies on {LEAST} prompts or more, so it could not find anything"
+        )
+    if findings:
+        explanation = (
+            f"with A and B swapped on half of the prompts there is no difference, and it has "
+            f"{len(findings)} findings; expect false findings"
+        )
+    else:
+        explanation = (
+            f"with A and B swapped on half of the prompts it has no findings (global p = {p:.2g})"
+        )
+    return Control(name, not findings, explanation, {"findings": len(findings), "p": p})
+
+
+def half_swapped(hypotheses: Hypotheses, rng: np.random.Generator) -> Labels:
+    """Swap A and B on a random half of the prompts (of either model's, where they differ).
+
+    Returns:
+        The labels of the A/A run, shape (prompts, 1).
+    """
     n = hypotheses.design.n
     if hypotheses.paired:
         labels = np.ones((n, 1), np.float32)
@@ -162,20 +190,20 @@ def _half_swapped(hypotheses: Hypotheses, rng: np.random.Generator) -> Labels:
         return labels
     labels = hypotheses.design.observed.copy()
     for side in (0, 1):
-        mine = rng.permutation(np.flatnonzero(hypotheses.design.observed[:, 0] == side))
-        labels[mine[: len(mine) // 2]] = 1 - side
+        prompts = rng.permutation(np.flatnonzero(hypotheses.design.observed[:, 0] == side))
+        labels[prompts[: len(prompts) // 2]] = 1 - side
     return labels
 
 
-def _gate(
-    hypotheses: Hypotheses, null: Null, labels: Labels, distance: float, draws: object
-) -> Gate:
-    parts = {"mmd": (distance, np.asarray(draws))}
+def _global_test(
+    hypotheses: Hypotheses, null: Null, labels: Labels, distance: float, draws: Floats
+) -> GlobalTest:
+    components = {"mmd": (distance, np.asarray(draws))}
     for f, name in enumerate(FAMILIES):
         members = np.flatnonzero(hypotheses.family == f)
         scores = hypotheses.design.scores(labels, members)
-        parts[name] = (float(scores.max(initial=0)), null.largest[f])
-    return combine(parts)
+        components[name] = (float(scores.max(initial=0)), null.largest[f])
+    return combine(components)
 
 
 def _detectable(aligned: Aligned, null: Null, fdr: float) -> tuple[Detectable, ...]:

@@ -1,4 +1,4 @@
-"""What ``custodes diff`` may be told: its options, each with its meaning, in one place."""
+"""Options of ``custodes diff``."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ __all__ = ["DiffConfig"]
 
 
 class DiffConfig(BaseModel):
-    """What to compare, and how.
+    """Two models or response files to compare, and how.
 
     Attributes:
         a: A model (a bundled name, hub id, folder, PEFT folder, .gguf or endpoint:MODEL@URL), or
             a JSONL response file.
         b: The same, for the other side.
-        prompts: What to ask: a file, a hub dataset, or one of the shipped sets (everyday,
-            harm_adjacent, look_alikes); all shipped sets if not given. Two response files need
-            none; a model that is compared with a file is asked the file's prompts.
-        limit: Ask only so many of the prompts, drawn by the seed.
+        prompts: The prompts: a file, a hub dataset, or one of the shipped sets (everyday,
+            harm_adjacent, look_alikes). By default all shipped sets, or the prompts of the response
+            file if one of the sides is one.
+        limit: Number of prompts to use, drawn by the seed; by default all.
         samples: Responses to each prompt.
         max_tokens: Longest response, in tokens.
-        temperature: Of sampling; 0 is greedy.
-        temperature_a: A's own temperature.
-        temperature_b: B's own temperature.
-        top_p: Nucleus mass, in (0, 1].
+        temperature: Sampling temperature; 0 is greedy decoding.
+        temperature_a: Sampling temperature of A, if it is another.
+        temperature_b: Sampling temperature of B, if it is another.
+        top_p: Nucleus sampling keeps tokens up to this probability mass, in (0, 1].
         system_a: A's system prompt.
         system_b: B's system prompt.
-        engine: What serves the models, both of them: auto takes OpenVINO where it can serve both,
-            else torch.
+        engine: Serves both models. auto takes OpenVINO if it can serve both, else torch.
         labeler: A model that proposes differences in words, on one half of the prompts.
-        judge: The model that checks them, blind, on the other half; the labeler if not given.
-        proposals: Most proposals of the labeler to check; with fewer, each needs less evidence.
-        judged: Prompts that the judge sees; each costs four short replies for each proposal.
-        contrast: Also decode what one would write and the other would not, list the tokens on
-            which they part, and search prompts on which they part most. Needs the weights of both.
-        fdr: Tolerated share of false ones among the findings, in (0, 0.5].
-        seed: Of everything random.
+        judge: The model that checks the proposals, blind, on the other half; by default the
+            labeler.
+        proposals: Number of proposals to check at most. With fewer, each needs less evidence.
+        judged: Number of prompts for the judge. Each costs four short replies for each proposal.
+        contrast: Also write text that one model would write and the other would not, and find the
+            tokens and prompts on which they diverge most. Needs the weights of both models.
+        fdr: Tolerated share of false findings, in (0, 0.5].
+        seed: Draws prompts, responses, clusters, relabellings and the A/A run.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,8 +1,9 @@
-"""What a reader should see of a finding: responses side by side, with what to look at."""
+"""Examples of findings: responses side by side, with the evidence to highlight, and the map."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,20 +11,20 @@ import numpy as np
 from custodes.diff.compare import Diff
 from custodes.diff.inference.findings import Finding
 
-__all__ = ["example_rows", "map_rows"]
+__all__ = ["best_example", "evidence_spans", "example_rows", "map_rows"]
 
 MOST_EXAMPLES = 4
 MOST_CHARACTERS = 1200
 MOST_SPANS = 20
-# The map shows at most this many responses: enough to see where they lie.
+# Enough responses to see where they lie.
 MOST_POINTS = 1000
 PERPLEXITY = 30
 
 
 def example_rows(diff: Diff, finding: Finding) -> list[dict[str, Any]]:
-    """Return responses that bear a finding out, those first that show it on one side only.
+    """Return responses that show a finding; prompts come first where only one side shows it.
 
-    Of several responses to a prompt the first that shows it is taken, else the first.
+    Of several responses to a prompt, the first that shows it is taken, else the first.
     """
     higher = finding.size.effect > 0
     first, second = (
@@ -45,40 +46,58 @@ def _row(diff: Diff, finding: Finding, unit: int) -> dict[str, Any]:
     }
     for side, name in enumerate("ab"):
         docs = np.flatnonzero((aligned.unit == unit) & (aligned.side == side))
-        marked = [(_spans(finding.pattern, aligned.texts[d]), aligned.texts[d]) for d in docs]
-        spans, text = next((m for m in marked if m[0]), marked[0] if marked else ([], None))
+        texts = [aligned.texts[d] for d in docs]
+        spans, text = best_example(finding.pattern, texts, MOST_CHARACTERS) if texts else ([], None)
         row[name] = None if text is None else text[:MOST_CHARACTERS]
         row[f"spans_{name}"] = spans
     return row
 
 
-def _spans(pattern: str, text: str) -> list[list[int]]:
-    if not pattern:
-        return []
-    found = re.finditer(pattern, text[:MOST_CHARACTERS])
-    return [[m.start(), m.end()] for m in found if m.end() > m.start()][:MOST_SPANS]
+def best_example(
+    pattern: str, texts: Sequence[str], characters: int
+) -> tuple[list[list[int]], str]:
+    """Return the first text with evidence, else the first text, and the spans of the evidence.
+
+    Args:
+        pattern: Regular expression of the evidence, or "".
+        texts: At least one response.
+        characters: Only so many characters of a text are searched.
+    """
+    for text in texts:
+        spans = evidence_spans(pattern, text[:characters])
+        if spans:
+            return spans, text
+    return [], texts[0]
+
+
+def evidence_spans(pattern: str, text: str) -> list[list[int]]:
+    """Return pairs of (start, end) of what matches a pattern; none for an empty pattern."""
+    matches = re.finditer(pattern, text) if pattern else ()
+    return [[m.start(), m.end()] for m in matches if m.end() > m.start()][:MOST_SPANS]
 
 
 def map_rows(diff: Diff) -> list[dict[str, Any]]:
-    """Lay responses out in the plane, like beside like (t-SNE, van der Maaten & Hinton 2008).
+    """Lay responses out in the plane, similar ones close together.
+
+    t-SNE (van der Maaten & Hinton 2008).
 
     Returns:
-        One row for each response shown, with x and y in [0, 1], its side, its prompt's id, the
-        ids of the findings it bears out, and its beginning.
+        One row for each response on the map: x and y in [0, 1], its side, its prompt's id, the
+        ids of the findings that its prompt is evidence of, and its beginning.
     """
     aligned = diff.aligned
     rng = np.random.default_rng(diff.seed)
-    chosen = np.sort(rng.permutation(len(aligned.texts))[:MOST_POINTS])
-    if len(chosen) < 8:
+    docs = np.sort(rng.permutation(len(aligned.texts))[:MOST_POINTS])
+    if len(docs) < 8:
         return []
-    points = _plane(diff, chosen)
-    shown: dict[tuple[int, str], list[str]] = {}
+    points = _plane(diff, docs)
+    findings: dict[tuple[int, str], list[str]] = {}
     for finding in diff.findings:
         for side, evidence in enumerate((finding.evidence_a, finding.evidence_b)):
             for i in evidence:
-                shown.setdefault((side, i), []).append(finding.id)
+                findings.setdefault((side, i), []).append(finding.id)
     rows = []
-    for d, (x, y) in zip(chosen, points.tolist(), strict=True):
+    for d, (x, y) in zip(docs, points.tolist(), strict=True):
         side, prompt_id = int(aligned.side[d]), aligned.ids[aligned.unit[d]]
         rows.append(
             {
@@ -86,19 +105,19 @@ def map_rows(diff: Diff) -> list[dict[str, Any]]:
                 "y": round(y, 4),
                 "side": "ab"[side],
                 "prompt_id": prompt_id,
-                "findings": shown.get((side, prompt_id), []),
+                "findings": findings.get((side, prompt_id), []),
                 "text": aligned.texts[d][:80],
             }
         )
     return rows
 
 
-def _plane(diff: Diff, chosen: np.ndarray) -> np.ndarray:
+def _plane(diff: Diff, docs: np.ndarray) -> np.ndarray:
     from sklearn.manifold import TSNE
 
-    points = diff.hypotheses.embedded[chosen]
-    perplexity = min(PERPLEXITY, (len(chosen) - 1) / 3)
-    # Equal texts (empty ones, refusals) would be one point on top of another without the noise.
+    points = diff.hypotheses.embedded[docs]
+    perplexity = min(PERPLEXITY, (len(docs) - 1) / 3)
+    # Without the noise, equal texts (empty ones, refusals) would be a single point.
     noise = np.random.default_rng(diff.seed).normal(0, 1e-4, points.shape)
     plane = TSNE(
         perplexity=perplexity, init="random", random_state=diff.seed, max_iter=500

@@ -1,8 +1,8 @@
-"""Hypotheses in words: a language model proposes what changed, another one checks it blind.
+"""Hypotheses in words: a language model proposes differences, a judge checks them blind.
 
-The proposer sees one half of the prompts, with the sides' names hidden. The judge sees single
-responses of the other half, not whose they are, and answers one question about each, with the
-two possible answers offered in both orders. Idea: Zhong et al., "Goal Driven Discovery of
+The labeler sees one half of the prompts, with the names of the sides hidden. The judge sees single
+responses of the other half without their side. It answers one question about each, with the two
+possible answers in both orders. Idea: Zhong et al., "Goal Driven Discovery of
 Distributional Differences" (NeurIPS 2023).
 """
 
@@ -16,23 +16,38 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from custodes.control import Control
 from custodes.conversation import Chat, user_chat
 from custodes.diff.compare import Diff
 from custodes.diff.inference.effects import measure
 from custodes.diff.inference.findings import Finding
 from custodes.diff.inference.hypotheses import FAMILIES
 from custodes.diff.inference.randomization import SignFlips
+from custodes.diff.responses import Aligned
 from custodes.errors import DataError
+from custodes.experts.order_swap import OrderSwap, preferences
+from custodes.experts.template import Choice
 from custodes.models.base import LanguageModel, Sampling
 from custodes.text import one_line
 
-__all__ = ["Labelled", "label", "main_share", "read_answer", "read_proposals", "with_labels"]
+__all__ = [
+    "Hypothesis",
+    "Labeling",
+    "label",
+    "main_share",
+    "read_answer",
+    "read_proposals",
+    "with_hypotheses",
+]
 
 FEWEST_PROMPTS = 20
 ROUNDS, PAIRS_SHOWN = 4, 4
 MOST_CHARACTERS = 500
 COUNT = 3
 MOST_WORDS = 25
+ORDER_SWAP = "order swap: judge of the labeler"
+# A judge replies with the option itself. As in any order swap, A is the option that comes first.
+OPTIONS = (("yes", "no"), ("no", "yes"))
 
 PROPOSE = """Two writers, X and Y, answered the same questions.
 
@@ -57,30 +72,45 @@ Reply with one word, {options}."""
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """What became of one hypothesis of the labeler.
+class Hypothesis:
+    """A hypothesis of the labeler, and what the judge said of it.
 
     Attributes:
         finding: The hypothesis as a finding, on the validation half; q is over all hypotheses
             of the labeler, within its share of the error budget.
-        passed: Whether q is within the error rate asked for.
-        abstained: Share of the judge's questions that it answered in neither order, or
-            differently in the two. They count as "not shown", on both sides.
-        right: How much more often one side shows it than the other: share of all validation
-            pairs, abstentions among them.
-        baseline: The same for a bag-of-words classifier of B against A that was trained on the
-            discovery half: what needs no language model.
+        passed: Whether q is within the tolerated error rate.
+        abstained: Share of the judge's pairs of replies that were unreadable or contradicted each
+            other. They count as "not shown", on both sides.
     """
 
     finding: Finding
     passed: bool
     abstained: float
-    right: float
-    baseline: float
+
+    @property
+    def separation(self) -> float:
+        """How much more often one side shows it: a share of the validation prompts, in [0, 1]."""
+        return abs(self.finding.size.effect)
+
+
+@dataclass(frozen=True)
+class Labeling:
+    """The labeler's hypotheses, and the controls beside them.
+
+    Attributes:
+        hypotheses: Those that passed first, by falling |effect|.
+        baseline: The separation by a bag-of-words classifier of B against A that was trained on
+            the discovery half: what needs no language model. None without a hypothesis.
+        control: Whether the judge's replies depend on the order of the options.
+    """
+
+    hypotheses: tuple[Hypothesis, ...]
+    baseline: float | None
+    control: Control
 
 
 def main_share(fdr: float) -> float:
-    """Return the error rate that is left for the other families when a labeler takes part."""
+    """Return the error rate that is left for the other families if a labeler takes part."""
     return fdr * len(FAMILIES) / (len(FAMILIES) + 1)
 
 
@@ -93,18 +123,18 @@ def label(
     judged: int = 60,
     most: int = 12,
     seed: int = 0,
-) -> list[Labelled]:
-    """Let a model propose differences on one half of the prompts and check them on the other.
+) -> Labeling:
+    """Let a model propose differences on one half of the prompts, and check them on the other.
 
     Args:
         diff: A comparison on shared prompts, made at ``main_share(fdr)``.
-        labeler: Proposes.
-        judge: Checks; it may be the same model.
+        labeler: Proposes differences.
+        judge: Checks them; it may be the same model.
         fdr: The error rate of the diff and these findings together.
-        judged: Prompts of the validation half to judge: every hypothesis costs four short
-            replies for each.
+        judged: Prompts of the validation half to judge. Every hypothesis costs four short replies
+            for each.
         most: Hypotheses to judge. Fewer cost less, and each of them needs less evidence.
-        seed: Of the halves, of what is shown, and of the proposer's sampling.
+        seed: Draws the halves, the prompts shown to the labeler, and its replies.
 
     Raises:
         DataError: The prompts are not shared, or are too few for two halves.
@@ -115,37 +145,43 @@ def label(
             f"{aligned.n} {'shared ' if aligned.paired else 'unshared '}prompts",
             f"a labeler needs {FEWEST_PROMPTS} shared prompts or more",
         )
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(aligned.n)
+    order = np.random.default_rng(seed).permutation(aligned.n)
     discovery, validation = order[: aligned.n // 2], order[aligned.n // 2 :][:judged]
-    first = [[np.flatnonzero((aligned.unit == u) & (aligned.side == s))[0] for s in (0, 1)]
-             for u in range(aligned.n)]  # fmt: skip
-    pairs = [(aligned.texts[a], aligned.texts[b]) for a, b in first]
-    proposed = _propose(labeler, aligned.prompts, pairs, discovery, seed)[:most]
-    if not proposed:
-        return []
-    shown, abstained = _judge(judge, aligned.prompts, pairs, validation, proposed)
-    baseline = _bag_of_words(pairs, discovery, validation)
+    pairs = _first_responses(aligned)
+    statements = _propose(labeler, aligned.prompts, pairs, discovery, seed)[:most]
+    if not statements:
+        reason = "the labeler proposed nothing, so the judge saw nothing"
+        return Labeling((), None, Control.not_tested(ORDER_SWAP, reason))
+    shown, abstained, swap = _judge(judge, aligned.prompts, pairs, validation, statements)
     difference = (shown[:, :, 1] - shown[:, :, 0]).astype(np.float32)
     flips = SignFlips(sparse.csc_matrix(difference.T))
-    # Two-sided: small labelers find what differs more often than they say it of the right side.
-    p = flips.p_values(flips.observed, np.arange(len(proposed)))
+    # Two-sided: small labelers see that something differs more often than on which side.
+    p = flips.p_values(flips.observed, np.arange(len(statements)))
     q = _step_up(p) * (len(FAMILIES) + 1)
-    labelled = []
-    for k, statement in enumerate(proposed):
-        finding = _finding(
-            diff, statement, shown[k], validation, p=float(p[k]), q=float(q[k]), number=k
+    hypotheses = [
+        Hypothesis(
+            finding=_finding(
+                diff, text, shown[k], validation, p=float(p[k]), q=float(q[k]), number=k
+            ),
+            passed=bool(q[k] <= fdr),
+            abstained=float(abstained[k]),
         )
-        labelled.append(
-            Labelled(
-                finding,
-                bool(q[k] <= fdr),
-                float(abstained[k]),
-                abs(finding.size.effect),
-                baseline,
-            )
-        )
-    return sorted(labelled, key=lambda one: (not one.passed, -abs(one.finding.size.effect)))
+        for k, text in enumerate(statements)
+    ]
+    return Labeling(
+        hypotheses=tuple(sorted(hypotheses, key=lambda one: (not one.passed, -one.separation))),
+        baseline=_bag_of_words(pairs, discovery, validation),
+        control=replace(swap.control(), name=ORDER_SWAP),
+    )
+
+
+def _first_responses(aligned: Aligned) -> list[tuple[str, str]]:
+    """Return the first response of A and of B to each prompt."""
+    first = [
+        [np.flatnonzero((aligned.unit == u) & (aligned.side == s))[0] for s in (0, 1)]
+        for u in range(aligned.n)
+    ]
+    return [(aligned.texts[a], aligned.texts[b]) for a, b in first]
 
 
 def _propose(
@@ -155,15 +191,15 @@ def _propose(
     discovery: NDArray[np.intp],
     seed: int,
 ) -> list[str]:
-    """Ask for differences in both directions; which writer is B is hidden and changes."""
+    """Ask for differences in both directions; whether X or Y is B is drawn for every round."""
     rng = np.random.default_rng([seed, 1])
     chats: list[Chat] = []
     for _ in range(ROUNDS):
         b_is_y = bool(rng.integers(2))
         for more in "XY":
-            chosen = rng.choice(discovery, min(PAIRS_SHOWN, len(discovery)), replace=False)
+            examples = rng.choice(discovery, min(PAIRS_SHOWN, len(discovery)), replace=False)
             listed = []
-            for u in chosen:
+            for u in examples:
                 x, y = pairs[u] if b_is_y else pairs[u][::-1]
                 listed.append(f"Question: {_cut(prompts[u])}\nX: {_cut(x)}\nY: {_cut(y)}")
             question = PROPOSE.format(
@@ -171,14 +207,14 @@ def _propose(
             )
             chats.append(user_chat(question))
     replies = labeler.generate(chats, Sampling(max_tokens=160, temperature=0.7, seed=seed))
-    listed_by = [read_proposals(reply) for (reply,) in replies]
-    # The first of every reply before the second of any: both directions and all rounds count.
-    found = [said[k] for k in range(COUNT) for said in listed_by if k < len(said)]
-    return list(dict.fromkeys(found))
+    lists = [read_proposals(reply) for (reply,) in replies]
+    # The first of every list comes before the second of any: all rounds and directions count.
+    proposals = [one[k] for k in range(COUNT) for one in lists if k < len(one)]
+    return list(dict.fromkeys(proposals))
 
 
 def read_proposals(reply: str) -> list[str]:
-    """Read the properties out of a labeler's reply: listed lines that begin "The answer".
+    """Read the proposals in a labeler's reply: list items that begin with "The answer".
 
     >>> read_proposals("Sure!\\n- The answer is polite.\\n2. The answers use lists")
     ['The answer is polite', 'The answer use lists']
@@ -189,7 +225,7 @@ def read_proposals(reply: str) -> list[str]:
         if not listed:
             continue
         words = one_line(listed[1], 300).strip(" .:*-").split()
-        # A judge sees one answer: what compares, or names a writer, cannot be true of it.
+        # A judge sees one answer, so a proposal must not compare two or name a writer.
         if re.search(r"\b[XY]\b|\bthan\b", " ".join(words)):
             continue
         if 1 < len(words) <= MOST_WORDS:
@@ -202,42 +238,55 @@ def _judge(
     prompts: Sequence[str],
     pairs: Sequence[tuple[str, str]],
     validation: NDArray[np.intp],
-    proposed: Sequence[str],
-) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Ask of every response whether a statement is true of it, the answers in both orders.
+    statements: Sequence[str],
+) -> tuple[NDArray[np.int8], NDArray[np.float64], OrderSwap]:
+    """Ask of every response whether a statement is true of it, with the options in both orders.
 
     Returns:
-        1 where it is said to be shown in both orders, shape (hypotheses, prompts, 2), and the
-        share of responses on which the judge abstained, by hypothesis.
+        1 where the judge says yes in both orders, shape (hypotheses, prompts, 2); the share of
+        responses on which it abstains, by hypothesis; and how its replies depend on the order.
     """
     chats: list[Chat] = [
         user_chat(
             JUDGE.format(
                 prompt=_cut(prompts[u]), response=_cut(response), statement=statement,
-                options=options,
+                options=" or ".join(options),
             )
         )
-        for statement in proposed
+        for options in OPTIONS
+        for statement in statements
         for u in validation
         for response in pairs[u]
-        for options in ("yes or no", "no or yes")
     ]  # fmt: skip
     replies = judge.generate(chats, Sampling(max_tokens=4, temperature=0))
-    answers = np.array([read_answer(reply) for (reply,) in replies], np.int8)
-    answers = answers.reshape(len(proposed), len(validation), 2, 2)
-    agreed = (answers[..., 0] == answers[..., 1]) & (answers[..., 0] >= 0)
-    shown = (agreed & (answers[..., 0] == 1)).astype(np.int8)
-    return shown, 1 - agreed.mean(axis=(1, 2))
+    half = len(chats) // 2
+    forward, swapped = (
+        [_choice(reply, options) for (reply,) in part]
+        for options, part in zip(OPTIONS, (replies[:half], replies[half:]), strict=True)
+    )
+    verdicts = [preference.choice for preference in preferences(forward, swapped)]
+    shape = (len(statements), len(validation), 2)
+    shown = np.array([verdict == "a" for verdict in verdicts], np.int8).reshape(shape)
+    abstained = np.array([verdict is None for verdict in verdicts]).reshape(shape)
+    return shown, abstained.mean(axis=(1, 2)), OrderSwap.of(forward, swapped)
 
 
-def read_answer(reply: str) -> int:
-    """Read a judge's word: 1 for yes, 0 for no, -1 for anything else.
+def _choice(reply: str, options: Sequence[str]) -> Choice | None:
+    """Return A if a reply is the first option, B if it is the second, None for anything else."""
+    answer = read_answer(reply)
+    if answer is None:
+        return None
+    return "A" if answer == options[0] else "B"
+
+
+def read_answer(reply: str) -> str | None:
+    """Read a judge's reply of one word: "yes", "no", or None for anything else.
 
     >>> [read_answer(r) for r in ("Yes.", " no", "Yes and no", "It does")]
-    [1, 0, -1, -1]
+    ['yes', 'no', None, None]
     """
     word = re.fullmatch(r"\W*(yes|no)\W*", reply.strip(), re.IGNORECASE)
-    return -1 if word is None else int(word[1].lower() == "yes")
+    return None if word is None else word[1].lower()
 
 
 def _bag_of_words(
@@ -292,17 +341,25 @@ def _finding(
     sentence = f"of {diff.aligned.names[1]} this is true {more} often: {statement}"
     rates = f" ({size.rate_a:.1%} → {size.rate_b:.1%} of {len(validation)} judged prompts)"
     return Finding(
-        f"L{number + 1}", "llm", sentence + rates, statement, None, size, p, min(1.0, q),
-        evidence[0], evidence[1],
-    )  # fmt: skip
+        id=f"L{number + 1}",
+        kind="llm",
+        statement=sentence + rates,
+        behaviour=statement,
+        condition=None,
+        size=size,
+        p=p,
+        q=min(1.0, q),
+        evidence_a=evidence[0],
+        evidence_b=evidence[1],
+    )
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
 
 
-def with_labels(diff: Diff, labelled: Sequence[Labelled]) -> Diff:
-    """Add the hypotheses that passed to a diff's findings, in their order by |effect|."""
-    added = [one.finding for one in labelled if one.passed]
+def with_hypotheses(diff: Diff, labeling: Labeling) -> Diff:
+    """Add the hypotheses that passed to a diff's findings, sorted by |effect|."""
+    added = [one.finding for one in labeling.hypotheses if one.passed]
     findings = sorted([*diff.findings, *added], key=lambda f: (-abs(f.size.effect), f.p))
     return replace(diff, findings=tuple(findings))

@@ -1,4 +1,4 @@
-"""The two sides of a diff before anything is run: who answers, how, and what is asked."""
+"""The plan of a diff: the models of both sides, their settings, and the prompts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from custodes.conversation import Chat, Message
+from custodes.conversation import Chat, Message, Query, user_chat
 from custodes.data import SHIPPED, read_prompts
 from custodes.diff.config import DiffConfig
 from custodes.diff.responses import Responses, read_responses
@@ -21,22 +21,7 @@ from custodes.models.resolve import parse
 from custodes.seeds import derive
 from custodes.text import one_line
 
-__all__ = ["Question", "Side", "Task", "plan"]
-
-
-@dataclass(frozen=True)
-class Question:
-    """A prompt with its id.
-
-    Attributes:
-        id: Distinct.
-        chat: What a model is given, without the side's system prompt.
-        text: What reports and response files show of it.
-    """
-
-    id: str
-    chat: tuple[Message, ...]
-    text: str
+__all__ = ["DiffPlan", "Side", "plan"]
 
 
 @dataclass(frozen=True)
@@ -45,11 +30,11 @@ class Side:
 
     Attributes:
         letter: "a" or "b".
-        model: A model's name, or None where ``responses`` are given.
-        label: What reports call it.
-        sampling: How the model answers.
-        system: System prompt before each prompt.
-        responses: What a response file holds.
+        model: Name of the model, None for a response file.
+        label: Name of this side in reports.
+        sampling: Sampling parameters of the model.
+        system: System prompt before each prompt, None to leave the prompts as they are.
+        responses: Content of the response file, None for a model.
     """
 
     letter: str
@@ -59,15 +44,15 @@ class Side:
     system: str | None = None
     responses: Responses | None = None
 
-    def chats(self, questions: Sequence[Question]) -> list[Chat]:
-        """Put the side's system prompt before each question, in place of one that is there."""
+    def chats(self, queries: Sequence[Query]) -> list[Chat]:
+        """Return the chats with the side's system prompt, which replaces one that is there."""
         if self.system is None:
-            return [q.chat for q in questions]
+            return [query.chat for query in queries]
         first: Message = {"role": "system", "content": self.system}
-        return [[first, *(m for m in q.chat if m["role"] != "system")] for q in questions]
+        return [[first, *(m for m in q.chat if m["role"] != "system")] for q in queries]
 
     def settings(self) -> dict[str, Any]:
-        """Return what diff.json says of how this side answered."""
+        """Return the side's settings as diff.json has them."""
         if self.model is None:
             return {"model": None}
         return {
@@ -81,24 +66,24 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Task:
-    """All that a diff needs to know before it begins.
+class DiffPlan:
+    """What a diff compares, before any model is loaded.
 
     Attributes:
         sides: A and B.
-        questions: What models are asked; empty where both sides are files.
-        digest: Changes whenever a question or a response file does.
+        queries: The prompts for the models; empty if both sides are files.
+        digest: Changes with the prompts and the response files.
         notes: What a reader should know, one line each.
     """
 
     sides: tuple[Side, Side]
-    questions: tuple[Question, ...]
+    queries: tuple[Query, ...]
     digest: str
     notes: tuple[str, ...] = ()
 
 
-def plan(config: DiffConfig) -> Task:
-    """Read response files and prompts, and settle who answers what. No model is loaded.
+def plan(config: DiffConfig) -> DiffPlan:
+    """Read response files and prompts, and settle both sides. No model is loaded.
 
     Raises:
         ConfigError: Options contradict each other.
@@ -106,20 +91,20 @@ def plan(config: DiffConfig) -> Task:
         ModelError: A model's name is not understood.
     """
     _check(config)
-    # Warnings of the readers become notes: they are about the data, and belong into the report.
+    # Warnings of the readers are about the data, so they become notes of the report.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CustodesWarning)
         one, two = _side(config, "a"), _side(config, "b")
-        questions = _questions(config, one, two)
+        queries = _queries(config, one, two)
     notes = tuple(str(w.message) for w in caught if issubclass(w.category, CustodesWarning))
     for w in caught:
         if not issubclass(w.category, CustodesWarning):
             warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
     if one.label == two.label:
-        one, two = _told_apart(one, two)
-    parts = [repr(questions), *(repr(side.responses) for side in (one, two))]
-    digest = hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return Task((one, two), questions, digest, notes)
+        one, two = _distinguished(one, two)
+    content = [repr(queries), *(repr(side.responses) for side in (one, two))]
+    digest = hashlib.sha256("\n".join(content).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return DiffPlan(sides=(one, two), queries=queries, digest=digest, notes=notes)
 
 
 def _check(config: DiffConfig) -> None:
@@ -159,22 +144,28 @@ def _side(config: DiffConfig, letter: str) -> Side:
         seed=config.seed,
     )
     if _is_file(name):
-        given = [
+        options = [
             f"--{key}-{letter}"
             for key, value in (("system", system), ("temperature", temperature))
             if value is not None
         ]
-        if given:
+        if options:
             raise ConfigError(
-                f"{given[0]} is for a model, and {name} is a file of responses", "leave it out"
+                f"{options[0]} is for a model, and {name} is a file of responses", "leave it out"
             )
-        return Side(letter, None, _short(name, config), sampling, None, _read(Path(name)))
+        return Side(
+            letter=letter,
+            model=None,
+            label=_short(name, config),
+            sampling=sampling,
+            responses=_read(Path(name)),
+        )
     parse(name)
-    return Side(letter, name, name, sampling, system)
+    return Side(letter=letter, model=name, label=name, sampling=sampling, system=system)
 
 
 def _short(name: str, config: DiffConfig) -> str:
-    """Call a file by its name without the folders, where that tells the sides apart."""
+    """Return a file's name without its folders, if that tells the sides apart."""
     alone = Path(name).name
     return alone if Path(config.a).name != Path(config.b).name else name
 
@@ -188,50 +179,42 @@ def _read(path: Path) -> Responses:
     return read_responses(path, str(path))
 
 
-def _told_apart(one: Side, two: Side) -> tuple[Side, Side]:
-    """Name what differs between two sides of one model."""
+def _distinguished(one: Side, two: Side) -> tuple[Side, Side]:
+    """Label two sides of one model by the settings in which they differ."""
 
     def label(side: Side, other: Side) -> str:
-        said = []
+        settings = []
         if side.system != other.system:
-            said.append(f"system “{one_line(side.system, 30)}”" if side.system else "no system")
+            settings.append(f"system “{one_line(side.system, 30)}”" if side.system else "no system")
         if side.sampling.temperature != other.sampling.temperature:
-            said.append(f"temperature {side.sampling.temperature:g}")
+            settings.append(f"temperature {side.sampling.temperature:g}")
         plain = f"{side.letter.upper()}:{side.label}"
-        return f"{side.label}, {', '.join(said)}" if said else plain
+        return f"{side.label}, {', '.join(settings)}" if settings else plain
 
     return replace(one, label=label(one, two)), replace(two, label=label(two, one))
 
 
-def _questions(config: DiffConfig, one: Side, two: Side) -> tuple[Question, ...]:
-    """Gather what to ask: a file's prompts, or those of the prompt sets."""
+def _queries(config: DiffConfig, one: Side, two: Side) -> tuple[Query, ...]:
+    """Return the prompts of the response file, or those of the prompt sets."""
     if one.model is None and two.model is None:
         return ()
-    answered = one.responses or two.responses
-    if answered is not None:
-        questions = [
-            Question(i, ({"role": "user", "content": prompt},), prompt)
-            for i, prompt in zip(answered.ids, answered.prompts, strict=True)
+    responses = one.responses or two.responses
+    if responses is not None:
+        queries = [
+            Query(i, tuple(user_chat(prompt)))
+            for i, prompt in zip(responses.ids, responses.prompts, strict=True)
         ]
-        blank = [q.id for q in questions if not q.text.strip()]
+        blank = [query.id for query in queries if not query.text.strip()]
         if blank:
             raise DataError(
-                f"prompt {one_line(blank[0], 60)!r} of {answered.name} is empty",
-                "a model cannot be asked it: remove the row",
+                f"prompt {one_line(blank[0], 60)!r} of {responses.name} is empty",
+                "a model cannot answer it: remove the row",
             )
     else:
         sources = [config.prompts] if config.prompts is not None else list(SHIPPED)
         queries = [q for s in sources for q in read_prompts(s, domain="", split=None)]
-        questions = [Question(q.id, q.chat, _shown(q.chat)) for q in queries]
-    if config.limit is not None and config.limit < len(questions):
+    if config.limit is not None and config.limit < len(queries):
         rng = np.random.default_rng(derive(config.seed, "limit"))
-        chosen = np.sort(rng.permutation(len(questions))[: config.limit])
-        questions = [questions[k] for k in chosen]
-    return tuple(questions)
-
-
-def _shown(chat: Sequence[Message]) -> str:
-    turns = [m for m in chat if m["role"] != "system"]
-    if len(turns) == 1:
-        return turns[0]["content"]
-    return "\n\n".join(f"{m['role']}: {m['content']}" for m in turns)
+        places = np.sort(rng.permutation(len(queries))[: config.limit])
+        queries = [queries[k] for k in places]
+    return tuple(queries)

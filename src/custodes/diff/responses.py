@@ -1,4 +1,4 @@
-"""Response files: what two models answered, read strictly and laid side by side."""
+"""Response files: read strictly, and aligned by prompt."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FEWEST_SHARED = 3
 
 @dataclass(frozen=True)
 class Responses:
-    """What one model answered.
+    """The responses of one model.
 
     Attributes:
-        name: What reports call this side (a file name or a model name).
+        name: Name of this side in reports (a file name or a model name).
         ids: Prompt ids in order of first appearance, distinct.
         prompts: The prompt of each id.
         texts: At least one response for each id; untrusted, possibly empty.
-        notes: What the reader had to say about the file, one line each.
+        notes: Oddities of the file, one line each.
     """
 
     name: str
@@ -43,14 +43,14 @@ class Aligned:
     """Two sets of responses over one list of units, a unit being a prompt.
 
     Attributes:
-        names: What the sides are called: (A, B).
+        names: Names of the sides, (A, B).
         ids: Prompt id of each unit.
         prompts: Prompt of each unit.
         texts: All responses, unit by unit and A before B within a unit.
         unit: Unit of each response, shape (len(texts),), ascending.
         side: 0 where A answered, 1 where B did, shape (len(texts),).
         paired: Whether both sides answered every unit. If not, each unit has one side only.
-        notes: What was left out or is worth knowing, one line each.
+        notes: Prompts left out and oddities of the data, one line each.
     """
 
     names: tuple[str, str]
@@ -64,7 +64,7 @@ class Aligned:
 
     @property
     def n(self) -> int:
-        """Units compared."""
+        """Number of units."""
         return len(self.ids)
 
 
@@ -108,7 +108,7 @@ def responses_from_rows(rows: Iterable[tuple[str, Mapping[str, object]]], name: 
 
     Args:
         rows: Pairs of (where the row stands, for messages; the row).
-        name: What to call this side.
+        name: Name of this side in reports.
 
     Raises:
         DataError: A field is missing or has the wrong type, one id has two prompts, or there
@@ -141,11 +141,11 @@ def responses_from_rows(rows: Iterable[tuple[str, Mapping[str, object]]], name: 
     if unread:
         notes.append(f"{name}: fields not read: {', '.join(sorted(unread)[:5])}")
     return Responses(
-        name,
-        tuple(prompts),
-        tuple(prompts.values()),
-        tuple(tuple(texts[i]) for i in prompts),
-        tuple(notes),
+        name=name,
+        ids=tuple(prompts),
+        prompts=tuple(prompts.values()),
+        texts=tuple(tuple(texts[i]) for i in prompts),
+        notes=tuple(notes),
     )
 
 
@@ -175,11 +175,11 @@ def _fields(row: Mapping[str, object], where: str) -> tuple[str, str, str]:
 
 
 def align(a: Responses, b: Responses) -> Aligned:
-    """Lay two sets side by side.
+    """Align two sets of responses by prompt.
 
-    Shared prompts make pairs, and prompts that only one side answered are left out (and said
-    so). Where hardly any prompt is shared the comparison is between different prompts, which
-    needs more of them for the same certainty.
+    Shared prompts are pairs. Prompts that only one side answered are left out, and a note says
+    so. If hardly any prompt is shared, different prompts are compared, which needs more prompts
+    for the same power.
 
     Raises:
         DataError: One id stands for different prompts in A and B.
@@ -218,19 +218,19 @@ def align(a: Responses, b: Responses) -> Aligned:
     texts: list[str] = []
     unit: list[int] = []
     side: list[int] = []
-    for k, (_, _, from_a, from_b) in enumerate(units):
-        texts += [*from_a, *from_b]
-        unit += [k] * (len(from_a) + len(from_b))
-        side += [0] * len(from_a) + [1] * len(from_b)
+    for k, (_, _, texts_a, texts_b) in enumerate(units):
+        texts += [*texts_a, *texts_b]
+        unit += [k] * (len(texts_a) + len(texts_b))
+        side += [0] * len(texts_a) + [1] * len(texts_b)
     return Aligned(
-        names,
-        tuple(u[0] for u in units),
-        tuple(u[1] for u in units),
-        tuple(texts),
-        np.array(unit, np.int64),
-        np.array(side, np.int8),
-        paired,
-        tuple(notes),
+        names=names,
+        ids=tuple(u[0] for u in units),
+        prompts=tuple(u[1] for u in units),
+        texts=tuple(texts),
+        unit=np.array(unit, np.int64),
+        side=np.array(side, np.int8),
+        paired=paired,
+        notes=tuple(notes),
     )
 
 

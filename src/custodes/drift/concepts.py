@@ -1,4 +1,4 @@
-"""Concepts inside a model: do the hidden states that stand for them move apart or together?"""
+"""Concepts inside a model: how the distances between their hidden states change."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class ConceptShift:
 
     Attributes:
         pair: Their names.
-        before: Cosine distance of their mean hidden states in the first model.
+        before: Cosine distance of their mean hidden states in the first model, in [0, 2].
         now: The same in the later model.
-        low: Lower end of the change's 95% band under resampled sentences.
+        low: Lower end of the change's 95% interval under resampled sentences.
         high: Upper end.
     """
 
@@ -43,7 +43,7 @@ class ConceptShift:
 
     @property
     def drifted(self) -> bool:
-        """Whether the band excludes no change."""
+        """Whether the interval excludes 0."""
         return not self.low <= 0 <= self.high
 
 
@@ -63,27 +63,29 @@ def read_concepts(source: str) -> dict[str, list[str]]:
         return {}
     path = shipped_concepts() if source == "shipped" else Path(source)
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        concepts = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(
             f"cannot read concepts from {source}", "name a YAML file, shipped, or none"
         ) from error
-    fits = isinstance(found, dict) and all(
-        isinstance(said, list) and all(isinstance(x, str) and x.strip() for x in said)
-        for said in found.values()
+    fits = isinstance(concepts, dict) and all(
+        isinstance(sentences, list) and all(isinstance(x, str) and x.strip() for x in sentences)
+        for sentences in concepts.values()
     )
-    if not fits or len(found) < 2:
+    if not fits or len(concepts) < 2:
         raise DataError(
             f"{source} holds no concepts", "map two names or more to lists of sentences"
         )
-    for name, said in found.items():
-        _check_size(str(name), said)
-    return {str(name): said for name, said in found.items()}
+    for name, sentences in concepts.items():
+        _check_size(str(name), sentences)
+    return {str(name): sentences for name, sentences in concepts.items()}
 
 
-def _check_size(name: str, said: Sequence[str]) -> None:
-    if len(said) < FEWEST:
-        raise DataError(f"concept {name!r} has {len(said)} sentences", f"give it {FEWEST} or more")
+def _check_size(name: str, sentences: Sequence[str]) -> None:
+    if len(sentences) < FEWEST:
+        raise DataError(
+            f"concept {name!r} has {len(sentences)} sentences", f"give it {FEWEST} or more"
+        )
 
 
 def hidden_means(
@@ -92,7 +94,7 @@ def hidden_means(
     """Read each sentence's mean hidden state at a layer.
 
     Args:
-        model: Whose inside to read.
+        model: The model to read.
         concepts: Sentences about each concept, by its name.
         layer: Index into the hidden states; 0 is the embedding.
 
@@ -102,11 +104,11 @@ def hidden_means(
     Raises:
         DataError: A concept has too few sentences to resample.
     """
-    for name, said in concepts.items():
-        _check_size(name, said)
-    chats = [user_chat(sentence) for said in concepts.values() for sentence in said]
+    for name, sentences in concepts.items():
+        _check_size(name, sentences)
+    chats = [user_chat(one) for sentences in concepts.values() for one in sentences]
     states = np.asarray(model.hidden(chats, [layer])[:, 0, 0], np.float64)
-    ends = np.cumsum([len(said) for said in concepts.values()])
+    ends = np.cumsum([len(sentences) for sentences in concepts.values()])
     parts = np.split(states, ends[:-1])
     return dict(zip(concepts, parts, strict=True))
 
@@ -116,13 +118,14 @@ def concept_shifts(
 ) -> list[ConceptShift]:
     """Compare the distances between concepts in two models that read the same sentences.
 
-    The band resamples sentences, the same ones in both models: it says how far the change
-    depends on which sentences were taken for the concept. Bonferroni over the pairs.
+    The interval resamples sentences, the same ones in both models. It says how far the change
+    depends on the sentences that stand for a concept. Bonferroni over the pairs.
+    `scipy.stats.bootstrap` resamples one list at a time; here all pairs share the resamples.
 
     Args:
         before: Hidden states of the first model, (sentences, d) by concept.
         now: Those of the later one.
-        seed: Of the resampling.
+        seed: Draws the resamples.
 
     Returns:
         One for each pair of concepts, the largest change first.
@@ -142,7 +145,9 @@ def concept_shifts(
         resampled = [_distances(means[one], means[two]) for means in (means_before, means_now)]
         change = resampled[1] - resampled[0]
         low, high = np.quantile(change, [tail, 1 - tail])
-        shifts.append(ConceptShift((one, two), old, new, float(low), float(high)))
+        shifts.append(
+            ConceptShift(pair=(one, two), before=old, now=new, low=float(low), high=float(high))
+        )
     return sorted(shifts, key=lambda s: -abs(s.now - s.before))
 
 

@@ -1,4 +1,4 @@
-"""What ``custodes drift`` may be told: its options, each with its meaning, in one place."""
+"""Options of ``custodes drift``."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ __all__ = ["DriftConfig"]
 
 
 class DriftConfig(BaseModel):
-    """A lineage, and how to look at it.
+    """A lineage, and how to sample and test it.
 
     Attributes:
         sources: One run folder, or two or more models in order, the first generation first.
-        prompts: What to ask: a file, a hub dataset or a shipped set; by default the held-out split
-            of all shipped sets, which no Worker of custodes was trained on.
-        limit: Ask only so many of the prompts, drawn by the seed.
+        prompts: The prompts: a file, a hub dataset or a shipped set; by default the held-out split
+            of all shipped sets, on which custodes trains no Worker.
+        limit: Number of prompts to use, drawn by the seed; by default all.
         samples: Responses to each prompt in each round.
-        alpha: Level: the tolerated share of false ones among the behaviours said to drift, at
-            whatever generation one stops to look.
-        max_tokens: Longest response; the run's Worker's, or 64.
-        temperature: Of sampling; the run's Worker's, or 0.8. It cannot be 0: evidence needs
-            responses that are drawn anew.
-        concepts: YAML of concepts, each with three or more sentences; "shipped", or "none".
-        engine: What serves the generations; auto takes the run's, or the fastest that can.
-        seed: Of everything that is drawn.
+        alpha: Level: the tolerated share of false ones among the behaviours that are detected, at
+            whatever generation the lineage ends.
+        max_tokens: Longest response; by default as in the run's Worker, or 64.
+        temperature: Sampling temperature, above 0, since every round needs new responses; by
+            default as in the run's Worker, or 0.8.
+        concepts: YAML file of concepts, each with three or more sentences; "shipped", or "none".
+        engine: Serves the generations. auto takes the run's engine, or the fastest that can.
+        seed: Draws prompts and responses.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

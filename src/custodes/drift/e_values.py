@@ -1,4 +1,4 @@
-"""Evidence that may be looked at after every round: e-processes, and which of many to believe."""
+"""E-values, which stay valid if they are looked at after every round, and e-BH over many."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ UPWARD = STAKES[STAKES > 0]
 
 # Means that an interval may end at; it is widened to the next of them.
 GRID = np.linspace(-1, 1, 401)
-# Simulated lineages for what could have been found.
+# Simulated lineages for the smallest detectable rise.
 LINEAGES = 400
 
 
 class BettingProcess:
-    """Testing by betting that a behaviour's mean difference is 0 (Waudby-Smith & Ramdas 2024).
+    """Test by betting that a behaviour's mean difference is 0 (Waudby-Smith & Ramdas 2024).
 
     Every prompt of a round pays ``1 + stake * difference`` on a fair game, differences being in
     [-1, 1] with mean 0 given the past; the capital of an even mixture over ``STAKES`` is then an
-    e-process: whenever one stops to look, its expectation under no difference is at most 1, and
-    the probability that it ever reaches 1 / α is at most α (Ville 1939).
+    e-process: without a difference its expectation is at most 1 at any stopping time, and the
+    probability that it ever reaches 1 / α is at most α (Ville 1939).
 
     Args:
-        behaviours: How many run side by side.
+        behaviours: Number of behaviours.
     """
 
     def __init__(self, behaviours: int) -> None:
@@ -58,12 +58,12 @@ class BettingProcess:
         Returns:
             The natural log of each e-value so far, shape (behaviours,).
         """
-        columns = sparse.csc_matrix(differences)
-        values, kind = np.unique(columns.data.astype(float), return_inverse=True)
-        # Few values are different, and a prompt's payoff depends on its value alone: count them.
-        column = np.repeat(np.arange(columns.shape[1]), np.diff(columns.indptr))
+        matrix = sparse.csc_matrix(differences)
+        values, kind = np.unique(matrix.data.astype(float), return_inverse=True)
+        # There are few distinct values, and a payoff depends on the value alone: count them.
+        behaviour = np.repeat(np.arange(matrix.shape[1]), np.diff(matrix.indptr))
         size = max(1, len(values))
-        counts = np.bincount(column * size + kind, minlength=columns.shape[1] * size)
+        counts = np.bincount(behaviour * size + kind, minlength=matrix.shape[1] * size)
         payoffs_VS = np.log1p(np.outer(values, STAKES))
         self._log_capital += counts.reshape(-1, size)[:, : len(values)] @ payoffs_VS
         return _log_mean(self._log_capital)
@@ -107,10 +107,10 @@ def always_interval(differences: Floats, alpha: float) -> tuple[float, float]:
 
 @lru_cache(maxsize=4096)
 def _interval(
-    given: tuple[float, ...], counts: tuple[int, ...], alpha: float
+    distinct: tuple[float, ...], counts: tuple[int, ...], alpha: float
 ) -> tuple[float, float]:
-    """Bound the mean of values that came so many times: many behaviours have the same counts."""
-    values, times = np.array(given), np.array(counts)
+    """Bound the mean of distinct values with counts; cached, as many behaviours have the same."""
+    values, times = np.array(distinct), np.array(counts)
     # The stakes shrink so that no bet can lose more than the capital: |x - m| <= 1 + |m|.
     stakes_MS = STAKES / (1 + np.abs(GRID))[:, None]
     payoff_MV = values[None, :] - GRID[:, None]
@@ -125,7 +125,7 @@ def _interval(
 
 
 def receding_log_e(differences: Sequence[Floats]) -> float:
-    """Weigh the evidence that the last generation is nearer to the first than an earlier one was.
+    """Return evidence that the last generation is nearer to the first than an earlier one was.
 
     Bets that the mean fell, from each earlier generation to the last, averaged over the earlier
     ones: against "it is nowhere below where it has been" this is an e-value, since an average of
@@ -147,12 +147,11 @@ def receding_log_e(differences: Sequence[Floats]) -> float:
 
 @dataclass(frozen=True)
 class Detectable:
-    """What could have been found.
+    """The smallest rise that is detected with 80% power.
 
     Attributes:
-        rate: At which the first generation shows a behaviour, in [0, 1].
-        rise: Smallest rise, there from the second generation on, of which four of five such
-            lineages would have become certain; None where they would of none.
+        rate: Rate at which the first generation shows a behaviour, in [0, 1].
+        rise: The rise, from the second generation on; None where no rise has that power.
     """
 
     rate: float
@@ -165,15 +164,15 @@ def detectable_drift(
     """Simulate lineages with a rise, one response a prompt, drawn independently on both sides.
 
     Args:
-        prompts: Asked in each round.
+        prompts: Prompts in each round.
         rounds: Generations after the first.
         threshold: Natural log of the e-value that is needed.
-        rates: Of the first generation.
+        rates: Rates of the first generation.
     """
     rng = np.random.default_rng(0)
-    found = []
+    detectable = []
     for rate in rates:
-        hit = None
+        smallest = None
         for rise in np.arange(0.02, 1 - rate + 1e-9, 0.02):
             up, down = (rate + rise) * (1 - rate), rate * max(1 - rate - rise, 0.0)
             n = np.full((LINEAGES,), prompts * rounds)
@@ -181,10 +180,10 @@ def detectable_drift(
             downs = rng.binomial(n - ups, min(1.0, down / max(1 - up, 1e-12)))
             capital = np.outer(ups, np.log1p(STAKES)) + np.outer(downs, np.log1p(-STAKES))
             if float((_log_mean(capital) >= threshold).mean()) >= 0.8:
-                hit = round(float(rise), 2)
+                smallest = round(float(rise), 2)
                 break
-        found.append(Detectable(rate, hit))
-    return found
+        detectable.append(Detectable(rate, smallest))
+    return detectable
 
 
 def _log_mean(logs: Floats) -> Floats:

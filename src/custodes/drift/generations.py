@@ -1,4 +1,4 @@
-"""The generations of a lineage: out of a run folder, or out of models in order."""
+"""The generations of a lineage, from a run folder or from models in order."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Generation:
     """One model of a lineage.
 
     Attributes:
-        number: Its place, the first being 0.
-        label: What reports call it.
+        number: Its place in the lineage, from 0.
+        label: Its name in reports.
         model: Name in the models room.
         adapter: PEFT folder on that model, None for the model as it is.
-        parent: Number of the generation that it came from, None for the first.
-        made_by: What made it, "" where nobody says.
+        parent: Number of the generation that it was trained from, None for the first.
+        made_by: What trained it, "" if unknown.
         weights: Hash of the files that are here, "" where there are none (a hub id, an endpoint).
     """
 
@@ -61,8 +61,8 @@ class Lineage:
     """Generations in order, and how they are served.
 
     Attributes:
-        name: What reports call it.
-        generations: At least two, the first being what the others are held against.
+        name: Its name in reports.
+        generations: At least two. The others are compared with the first.
         settings: Of the run's Worker (``max_tokens``, ``temperature``, ``top_p``, ``engine``), as
             far as there was one.
         trained: Whether some are adapters: then all are served as checkpoints are (see `load`).
@@ -130,24 +130,28 @@ def _of_run(folder: Path) -> Lineage:
             f"{folder} does not say which model its Worker is", "it needs the run's config.yaml"
         ) from None
     if len(checkpoints) < 2:
-        made = "no checkpoint" if not checkpoints else "one generation only: nothing was retrained"
+        content = (
+            "no checkpoint" if not checkpoints else "one generation only: nothing was retrained"
+        )
         raise RunError(
-            f"{folder} has {made}", "drift needs a run with at least one retrain, or two models"
+            f"{folder} has {content}", "drift needs a run with at least one retrain, or two models"
         )
     places = {checkpoint.number: i for i, checkpoint in enumerate(checkpoints)}
     generations = tuple(
         Generation(
-            i,
-            f"checkpoint {c.number}" if c.adapter else f"checkpoint {c.number} ({model})",
-            model,
-            c.adapter,
-            None if i == 0 else places.get(c.parent if c.parent is not None else -1, 0),
-            c.intervention,
-            "" if c.adapter is None else _digest(c.adapter),
+            number=i,
+            label=f"checkpoint {c.number}" if c.adapter else f"checkpoint {c.number} ({model})",
+            model=model,
+            adapter=c.adapter,
+            parent=None if i == 0 else places.get(c.parent if c.parent is not None else -1, 0),
+            made_by=c.intervention,
+            weights="" if c.adapter is None else _digest(c.adapter),
         )
         for i, c in enumerate(checkpoints)
     )
-    return Lineage(folder.resolve().name, generations, worker, True)
+    return Lineage(
+        name=folder.resolve().name, generations=generations, settings=worker, trained=True
+    )
 
 
 def _of_models(sources: Sequence[str]) -> Lineage:
@@ -160,19 +164,23 @@ def _of_models(sources: Sequence[str]) -> Lineage:
     _check_bases(refs)
     generations = tuple(
         Generation(
-            i,
-            ref.name,
-            ref.name,
-            None,
-            None if i == 0 else i - 1,
-            "",
-            "" if ref.path is None else _digest(ref.path),
+            number=i,
+            label=ref.name,
+            model=ref.name,
+            adapter=None,
+            parent=None if i == 0 else i - 1,
+            made_by="",
+            weights="" if ref.path is None else _digest(ref.path),
         )
         for i, ref in enumerate(refs)
     )
     trained = any(ref.kind == "adapter" for ref in refs)
-    name = f"{refs[0].name} … {refs[-1].name}"
-    return Lineage(name, generations, {}, trained)
+    return Lineage(
+        name=f"{refs[0].name} … {refs[-1].name}",
+        generations=generations,
+        settings={},
+        trained=trained,
+    )
 
 
 def _known(source: str) -> ModelRef:

@@ -1,4 +1,4 @@
-"""Drift: how a lineage of models moves away from its first, looked at after every generation."""
+"""Drift of a lineage: every generation against the first, tested after each generation."""
 
 from __future__ import annotations
 
@@ -10,66 +10,78 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from custodes.control import Control
 from custodes.diff.responses import Responses
 from custodes.diff.sampling import respond
-from custodes.drift.e_values import Detectable, detectable_drift
+from custodes.drift.e_values import BettingProcess, Detectable, detectable_drift
 from custodes.drift.monitor import Behaviour, Monitor
 from custodes.errors import DataError
 from custodes.models.base import LanguageModel, Sampling
 from custodes.seeds import derive
 
-__all__ = ["Ask", "Control", "Drift", "drift", "follow", "round_seed"]
+__all__ = [
+    "NOT_REQUESTED",
+    "AARun",
+    "Drift",
+    "Sampler",
+    "concept_control",
+    "drift",
+    "follow",
+    "round_seed",
+]
 
-Ask = Callable[[int, int, str], Responses]
-"""Asks a generation all prompts: (generation, round, purpose), purpose being "" or "again".
+NOT_REQUESTED = "not requested"
+"""Why the concepts are left out if nobody asked for them."""
 
-The first generation and the new one may share random numbers within a round; different rounds and
-purposes may not.
+Sampler = Callable[[int, int, str], Responses]
+"""Gives a generation's responses to all prompts: (generation, round, purpose).
+
+The purpose is "" or "again", for the A/A run. The first and the later generation may share random
+numbers within a round; different rounds and purposes may not.
 """
 
 
 @dataclass(frozen=True)
-class Control:
-    """The A/A run: every generation is the first one, under other seeds.
+class AARun:
+    """The A/A run: a lineage in which every generation is the first one, under other seeds.
 
     Attributes:
-        alarms: Behaviours said to drift, at whatever generation; expected none.
-        behaviours: All that were watched, with their effects and e-values.
+        control: Whether nothing drifts in it.
+        fresh: Whether every round used new responses of the first generation.
+        detected: Behaviours whose drift was detected at any generation; expected none.
+        behaviours: All behaviours, with their effects and e-values.
         repeated: Largest share of prompts that the first generation answered as in an earlier
-            round, in [0, 1]. At 1 a round's responses were used twice (a model that draws nothing,
-            a cache), and what is called evidence is one round's luck, counted again.
+            round, in [0, 1]. At 1, responses were used twice (the model draws nothing, or a cache
+            answered), and the sampling noise of one round counts as evidence again and again.
     """
 
-    alarms: tuple[str, ...]
+    control: Control
+    fresh: Control
+    detected: tuple[str, ...]
     behaviours: tuple[Behaviour, ...]
     repeated: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether both halves held."""
-        return not self.alarms and self.repeated < 1
 
 
 @dataclass(frozen=True)
 class Drift:
-    """What became of a lineage.
+    """The result for a lineage.
 
     Attributes:
-        names: Of the generations, the first included.
-        parents: Of each, None for the first.
-        prompts: How many each was asked.
+        names: Names of the generations, the first included.
+        parents: Number of each generation's parent, None for the first.
+        prompts: Number of prompts in each round.
         samples: Responses to each prompt in each round.
-        fdr: Level of e-BH, which holds at whatever generation one stops.
-        behaviours: All that were watched, those that drifted first, by e-value.
-        control: The A/A run.
+        fdr: Level of e-BH, which holds at whatever generation the lineage ends.
+        behaviours: All behaviours: those that drifted first, by falling e-value.
+        aa_run: The A/A run, with its controls.
         threshold: Natural log of the e-value that a single behaviour needs.
-        detectable: What could have been found at this size.
-        rounds: By generation from 1: the first's responses of that round, and its own.
-        shown: By generation from 1: how much more often each behaviour is shown, by prompt.
-        statements: Of the behaviours, in the order of ``shown``.
-        about: What else is known of the generations, JSON-ready, one for each; may be empty.
-        concepts: Content of drift.json's ``concepts``, None where nobody looked.
-        notes: One line each.
+        detectable: The smallest rises that could have been detected.
+        rounds: By generation from 1, the first generation's responses of that round, and its own.
+        shown: By generation from 1, how much more often each behaviour is shown, by prompt.
+        statements: The behaviours, in the order of ``shown``.
+        about: Further facts about each generation, JSON-ready; may be empty.
+        concepts: Content of drift.json's ``concepts``, None if they were not read.
+        notes: What a reader should know, one line each.
     """
 
     names: tuple[str, ...]
@@ -78,7 +90,7 @@ class Drift:
     samples: int
     fdr: float
     behaviours: tuple[Behaviour, ...]
-    control: Control
+    aa_run: AARun
     threshold: float
     detectable: tuple[Detectable, ...]
     rounds: tuple[tuple[Responses, Responses], ...] = ()
@@ -90,8 +102,14 @@ class Drift:
 
     @property
     def drifted(self) -> tuple[Behaviour, ...]:
-        """Behaviours that were certain to drift at some generation."""
-        return tuple(b for b in self.behaviours if b.certain is not None)
+        """Behaviours whose drift was detected at some generation."""
+        return tuple(b for b in self.behaviours if b.detected_at is not None)
+
+    @property
+    def controls(self) -> tuple[Control, ...]:
+        """The A/A run, new responses in every round, and the concepts read again."""
+        concepts = concept_control(self.concepts)
+        return (self.aa_run.control, self.aa_run.fresh, *([concepts] if concepts else []))
 
     def differences(self, statement: str, at: int) -> NDArray[np.float64]:
         """Return by prompt how much more often ``shown[at]`` has a behaviour, in [-1, 1]."""
@@ -112,9 +130,9 @@ def drift(
     Args:
         models: The lineage, the first generation first; at least two.
         prompts: Pairs of (id, prompt).
-        sampling: How to sample; every round derives seeds of its own from its seed.
+        sampling: Sampling parameters; every round derives seeds of its own from the seed.
         fdr: Level, in (0, 1).
-        names: What to call the generations, by default their models' names.
+        names: Names of the generations, by default their models' names.
 
     Raises:
         DataError: There are fewer than two generations, or no prompts.
@@ -122,22 +140,22 @@ def drift(
     if not prompts:
         raise DataError("no prompts", "drift needs some")
 
-    def ask(generation: int, number: int, purpose: str) -> Responses:
+    def sample(generation: int, number: int, purpose: str) -> Responses:
         seed = round_seed(sampling.seed, number, purpose)
         return respond(models[generation], prompts, sampling.seeded(seed))
 
     parents = [None, *range(len(models) - 1)]
-    return follow(ask, names or [m.name for m in models], parents, fdr=fdr)
+    return follow(sample, names or [m.name for m in models], parents, fdr=fdr)
 
 
 def round_seed(seed: int, number: int, purpose: str) -> int:
     """Return the seed of one round, the same for both generations that it compares."""
-    # The same seed within a round: what both would say alike, they say alike.
+    # With one seed in a round, both generations give the same answer wherever they would.
     return derive(seed, "drift", number, *([purpose] if purpose else []))
 
 
 def follow(
-    ask: Ask,
+    sample: Sampler,
     names: Sequence[str],
     parents: Sequence[int | None],
     *,
@@ -146,9 +164,9 @@ def follow(
     """Compare every generation with the first and with its parent, in order.
 
     Args:
-        ask: Gives the responses; asked in the same order every time.
-        names: Of the generations; at least two.
-        parents: Of each generation, None for the first.
+        sample: Gives the responses; called in the same order every time.
+        names: Names of the generations; at least two.
+        parents: Number of each generation's parent, None for the first.
         fdr: Level, in (0, 1).
 
     Raises:
@@ -158,29 +176,89 @@ def follow(
         raise DataError(
             f"{len(names)} generations", "drift needs a first generation and at least one more"
         )
-    monitor, control = Monitor(fdr), Monitor(fdr)
-    alarmed: dict[str, None] = {}
+    monitor, aa_monitor = Monitor(fdr), Monitor(fdr)
+    detected: set[str] = set()
     rounds: list[tuple[Responses, Responses]] = []
     for t in range(1, len(names)):
-        first, now, again = ask(0, t, ""), ask(t, t, ""), ask(0, t, "again")
+        first, now, again = sample(0, t, ""), sample(t, t, ""), sample(0, t, "again")
         rounds.append((first, now))
-        # A parent other than the first has answered when it was new: its responses are fresh to
-        # this comparison, which is of two rounds and therefore no part of the evidence.
+        # A parent other than the first answered in its own round. This comparison is between two
+        # rounds, and so it is no part of the evidence.
         parent = parents[t]
-        monitor.watch(first, now, rounds[parent - 1][1] if parent else None)
-        alarmed |= dict.fromkeys(control.watch(first, again))
-    samples = max(map(len, rounds[0][0].texts))
+        monitor.add(first, now, rounds[parent - 1][1] if parent else None)
+        detected.update(aa_monitor.add(first, again))
+    prompts = len(rounds[0][0].ids)
     return Drift(
-        tuple(names),
-        tuple(parents),
-        len(rounds[0][0].ids),
-        samples,
-        fdr,
-        monitor.behaviours(),
-        Control(tuple(sorted(alarmed)), control.behaviours(), monitor.repeated),
-        monitor.threshold,
-        tuple(detectable_drift(len(rounds[0][0].ids), len(rounds), monitor.threshold)),
-        tuple(rounds),
-        tuple(r.differences for r in monitor.rounds),
-        tuple(column.statement for column in monitor.columns),
+        names=tuple(names),
+        parents=tuple(parents),
+        prompts=prompts,
+        samples=max(map(len, rounds[0][0].texts)),
+        fdr=fdr,
+        behaviours=monitor.behaviours(),
+        aa_run=AARun(
+            control=_aa_control(sorted(detected), prompts * len(rounds), monitor.threshold),
+            fresh=_fresh_control(monitor.repeated, len(rounds)),
+            detected=tuple(sorted(detected)),
+            behaviours=aa_monitor.behaviours(),
+            repeated=monitor.repeated,
+        ),
+        threshold=monitor.threshold,
+        detectable=tuple(detectable_drift(prompts, len(rounds), monitor.threshold)),
+        rounds=tuple(rounds),
+        shown=tuple(rates.differences for rates in monitor.rounds),
+        statements=tuple(indicator.statement for indicator in monitor.indicators),
+    )
+
+
+def _aa_control(detected: Sequence[str], bets: int, threshold: float) -> Control:
+    name = "A/A run"
+    largest = float(BettingProcess(1).bet(sparse.csc_matrix(np.ones((bets, 1))))[0])
+    if largest < threshold:
+        return Control.not_tested(
+            name,
+            f"{bets} prompts in all rounds cannot give an e-value that is large enough, "
+            "so nothing could be detected",
+        )
+    explanation = (
+        f"the first generation compared with itself drifts in {len(detected)} behaviours; "
+        "expect false ones"
+        if detected
+        else "the first generation compared with itself in every round does not drift"
+    )
+    return Control(name, not detected, explanation, {"detected": len(detected)})
+
+
+def _fresh_control(repeated: float, rounds: int) -> Control:
+    name = "new responses in every round"
+    if rounds < 2:
+        return Control.not_tested(name, "there is only one round")
+    passed = repeated < 1
+    explanation = (
+        f"at most {repeated:.0%} of the first generation's responses in a round equal those of "
+        "an earlier round"
+        if passed
+        else "the first generation gave the same responses in two rounds, so its sampling noise "
+        "counts as evidence twice"
+    )
+    return Control(name, passed, explanation, {"repeated": repeated})
+
+
+def concept_control(concepts: Mapping[str, Any] | None) -> Control | None:
+    """Return the control of the concepts; None if they were not asked for.
+
+    Args:
+        concepts: Content of drift.json's ``concepts``.
+    """
+    name = "concepts read again"
+    if concepts is None or concepts.get("left_out") == NOT_REQUESTED:
+        return None
+    if "control" not in concepts:
+        return Control.not_tested(name, str(concepts.get("left_out", "the concepts were not read")))
+    moved, largest = concepts["control"]["findings"], concepts["control"]["largest"]
+    return Control(
+        name,
+        not moved,
+        f"read a second time, {moved} pairs of concepts of the first generation moved "
+        f"(largest change {largest:.2g}); none may",
+        {"moved": moved, "largest": largest},
     )

@@ -1,4 +1,4 @@
-"""A lineage watched behaviour by behaviour, one generation after another."""
+"""The monitor: one e-process for each behaviour, over the generations of a lineage."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from custodes.diff.features.indicators import Column
-from custodes.diff.features.lexical import feature_columns
+from custodes.diff.features.indicators import Indicator
+from custodes.diff.features.lexical import lexical_indicators
 from custodes.diff.features.text import read_corpus
 from custodes.diff.inference.effects import Effect
 from custodes.diff.responses import Responses, align
@@ -27,26 +27,26 @@ from custodes.errors import DataError
 __all__ = ["Behaviour", "Monitor", "Round"]
 
 Floats = NDArray[np.float64]
-Course = Literal["stays", "recedes", "returned"]
+Trajectory = Literal["stays", "recedes", "returned"]
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What became of one behaviour.
+    """How one behaviour changed over a lineage.
 
     Attributes:
-        statement: What the responses do.
-        pattern: Regular expression of what shows it, "" where nothing in particular does.
+        statement: The behaviour, as the end of a sentence about a response.
+        pattern: Regular expression that matches the evidence in a response, or "".
         log_e: Natural log of the e-value against "never changed", after each generation.
         sizes: Against the first generation, for each generation after it.
         always: 95% intervals of the same effects that hold at all generations together, however
             many there will be.
-        steps: Against its parent, for each generation after the first.
-        certain: First generation at which it was among the drifted, None if never.
-        still: Whether it is among the drifted at the last generation.
-        course: Of one that drifted: "stays"; "recedes" where it is certain to be nearer to the
-            first generation than it was; "returned" where, beside that, the last effect's 95%
-            interval covers 0.
+        steps: Effects against the parent, for each generation after the first.
+        detected_at: First generation at which its drift is detected, None if it never is.
+        still_detected: Whether its drift is detected at the last generation.
+        trajectory: Of one that drifted: "stays"; "recedes" if it is detected to be nearer to the
+            first generation than it was; "returned" if, besides, the last effect's 95% interval
+            covers 0.
     """
 
     statement: str
@@ -55,23 +55,23 @@ class Behaviour:
     sizes: tuple[Effect, ...]
     always: tuple[tuple[float, float], ...]
     steps: tuple[Effect, ...]
-    certain: int | None
-    still: bool
-    course: Course
+    detected_at: int | None
+    still_detected: bool
+    trajectory: Trajectory
 
     @property
     def returned(self) -> bool:
-        """Whether it had drifted, and came back."""
-        return self.course == "returned"
+        """Whether it had drifted, and returned."""
+        return self.trajectory == "returned"
 
 
 @dataclass(frozen=True)
 class Round:
-    """One generation's look: rates of every behaviour by prompt, in [0, 1].
+    """Rates of every behaviour by prompt in one round, in [0, 1].
 
     Attributes:
-        first: Of fresh responses of the first generation, shape (prompts, behaviours).
-        now: Of the new generation, the same shape.
+        first: Rates of new responses of the first generation, shape (prompts, behaviours).
+        now: Rates of the later generation, the same shape.
     """
 
     first: sparse.csc_matrix
@@ -84,17 +84,17 @@ class Round:
 
 
 class Monitor:
-    """Watches a lineage, one generation after another.
+    """Tests a lineage, one generation after another.
 
-    Each round must bring responses that no earlier round has seen, of the first generation too:
-    used twice, its luck would look like evidence. `repeated` says whether they were fresh.
+    Each round needs responses that no earlier round has used, of the first generation too. If they
+    were used twice, their sampling noise would look like evidence. `repeated` says how many were.
 
     Args:
         fdr: Level, in (0, 1).
 
     Attributes:
-        rounds: What every generation brought.
-        columns: The behaviours, empty before the first round.
+        rounds: Rates of every round.
+        indicators: The behaviours, empty before the first round.
         threshold: Natural log of the e-value that a single behaviour needs.
     """
 
@@ -103,53 +103,53 @@ class Monitor:
         self._process: BettingProcess | None = None
         self._log_e: list[Floats] = []
         self._steps: list[Round] = []
-        self._certain: dict[int, int] = {}
+        self._detected_at: dict[int, int] = {}
         self._rejected: set[int] = set()
-        self._asked: list[tuple[tuple[str, ...], ...]] = []
+        self._first_responses: list[tuple[tuple[str, ...], ...]] = []
         self.rounds: list[Round] = []
-        self.columns: tuple[Column, ...] = ()
+        self.indicators: tuple[Indicator, ...] = ()
 
-    def watch(self, first: Responses, now: Responses, parent: Responses | None = None) -> list[str]:
-        """Take in a generation.
+    def add(self, first: Responses, now: Responses, parent: Responses | None = None) -> list[str]:
+        """Add the responses of a generation.
 
         Args:
-            first: Fresh responses of the first generation.
-            now: Responses of the new one to the same prompts.
+            first: New responses of the first generation.
+            now: Responses of this generation to the same prompts.
             parent: Responses of its parent, ``first`` by default.
 
         Returns:
-            What is certain to have drifted, so far.
+            The behaviours whose drift is detected at this generation.
 
         Raises:
             DataError: The prompts are not the same.
         """
-        columns, seen = _rates(first, now)
-        step = seen if parent is None else _rates(parent, now)[1]
-        self._asked.append(first.texts)
-        return self.take(columns, seen, step)
+        indicators, rates = _rates(first, now)
+        step = rates if parent is None else _rates(parent, now)[1]
+        self._first_responses.append(first.texts)
+        return self.add_rates(indicators, rates, step)
 
-    def take(self, columns: Sequence[Column], seen: Round, step: Round) -> list[str]:
-        """Take in a generation whose behaviours are told already.
+    def add_rates(self, indicators: Sequence[Indicator], rates: Round, step: Round) -> list[str]:
+        """Add the rates of a generation.
 
         Args:
-            columns: The behaviours, the same every time.
-            seen: Their rates, fresh on both sides.
-            step: The same with the parent's rates in place of the first's.
+            indicators: The behaviours, the same in every round.
+            rates: Their rates, from new responses on both sides.
+            step: The same with the parent's rates in place of the first generation's.
 
         Returns:
-            What is certain to have drifted, so far.
+            The behaviours whose drift is detected at this generation.
         """
         if self._process is None:
-            self._process = BettingProcess(len(columns))
-            self.columns = tuple(columns)
-        self.rounds.append(seen)
+            self._process = BettingProcess(len(indicators))
+            self.indicators = tuple(indicators)
+        self.rounds.append(rates)
         self._steps.append(step)
-        self._log_e.append(self._process.bet(seen.differences))
+        self._log_e.append(self._process.bet(rates.differences))
         rejected = np.flatnonzero(e_benjamini_hochberg(self._log_e[-1], self._fdr)).tolist()
         self._rejected = set(rejected)
         for j in rejected:
-            self._certain.setdefault(j, len(self._log_e))
-        return [self.columns[j].statement for j in rejected]
+            self._detected_at.setdefault(j, len(self._log_e))
+        return [self.indicators[j].statement for j in rejected]
 
     @property
     def log_e(self) -> tuple[Floats, ...]:
@@ -159,96 +159,103 @@ class Monitor:
     @property
     def threshold(self) -> float:
         """See the class."""
-        return float(np.log(max(1, len(self.columns)) / self._fdr))
+        return float(np.log(max(1, len(self.indicators)) / self._fdr))
 
     @property
     def repeated(self) -> float:
         """Largest share of prompts that the first generation answered as in an earlier round."""
         shares = [
             np.mean([a == b for a, b in zip(one, two, strict=True)])
-            for one, two in combinations(self._asked, 2)
+            for one, two in combinations(self._first_responses, 2)
         ]
         return float(max(shares, default=0.0))
 
     def behaviours(self) -> tuple[Behaviour, ...]:
-        """Return all behaviours as of now, the most certain first."""
-        sizes = [_effects(seen) for seen in self.rounds]
+        """Return all behaviours so far: those that drifted first, by falling e-value."""
+        sizes = [_effects(rates) for rates in self.rounds]
         steps = [_effects(step) for step in self._steps]
-        found = [
+        behaviours = [
             self._behaviour(j, [size[j] for size in sizes], [step[j] for step in steps])
-            for j in range(len(self.columns))
+            for j in range(len(self.indicators))
         ]
-        return tuple(sorted(found, key=lambda b: (b.certain is None, -b.log_e[-1], b.statement)))
+        return tuple(
+            sorted(behaviours, key=lambda b: (b.detected_at is None, -b.log_e[-1], b.statement))
+        )
 
     def behaviour(self, j: int) -> Behaviour:
-        """Return one behaviour as of now, by its place among the columns."""
+        """Return one behaviour so far, by its place among the indicators."""
         one = np.array([j])
-        sizes = [_effects(seen, one)[0] for seen in self.rounds]
+        sizes = [_effects(rates, one)[0] for rates in self.rounds]
         return self._behaviour(j, sizes, [_effects(step, one)[0] for step in self._steps])
 
     def _behaviour(self, j: int, sizes: Sequence[Effect], steps: Sequence[Effect]) -> Behaviour:
-        differences = [_column(r.now, j) - _column(r.first, j) for r in self.rounds]
+        differences = [_dense(r.now, j) - _dense(r.first, j) for r in self.rounds]
         always = tuple(
-            # Σ 1 / (t (t + 1)) = 1: all intervals there will ever be share one error budget.
+            # Σ 1 / (t (t + 1)) = 1: all intervals, however many, share one error budget.
             always_interval(d, 0.05 / (t * (t + 1)))
             for t, d in enumerate(differences, start=1)
         )
         return Behaviour(
-            self.columns[j].statement,
-            self.columns[j].pattern,
-            tuple(float(e[j]) for e in self._log_e),
-            tuple(sizes),
-            always,
-            tuple(steps),
-            self._certain.get(j),
-            j in self._rejected,
-            self._course(j, sizes, differences),
+            statement=self.indicators[j].statement,
+            pattern=self.indicators[j].pattern,
+            log_e=tuple(float(e[j]) for e in self._log_e),
+            sizes=tuple(sizes),
+            always=always,
+            steps=tuple(steps),
+            detected_at=self._detected_at.get(j),
+            still_detected=j in self._rejected,
+            trajectory=self._trajectory(j, sizes, differences),
         )
 
-    def _course(self, j: int, sizes: Sequence[Effect], differences: Sequence[Floats]) -> Course:
-        """Say whether a drifted behaviour comes back."""
-        if j not in self._certain or len(sizes) < 2:
+    def _trajectory(
+        self, j: int, sizes: Sequence[Effect], differences: Sequence[Floats]
+    ) -> Trajectory:
+        """Tell whether a behaviour that drifted returns."""
+        if j not in self._detected_at or len(sizes) < 2:
             return "stays"
-        way = float(np.sign(max(sizes, key=lambda s: abs(s.effect)).effect))
-        log_e = receding_log_e([way * d for d in differences])
-        # Two directions, and one question for each behaviour that drifted.
-        if log_e < np.log(2 * len(self._certain) / self._fdr):
+        direction = float(np.sign(max(sizes, key=lambda s: abs(s.effect)).effect))
+        log_e = receding_log_e([direction * d for d in differences])
+        # Bonferroni over two directions and all behaviours that drifted.
+        if log_e < np.log(2 * len(self._detected_at) / self._fdr):
             return "stays"
         return "returned" if sizes[-1].low <= 0 <= sizes[-1].high else "recedes"
 
 
-def _column(rates: sparse.csc_matrix, j: int) -> Floats:
+def _dense(rates: sparse.csc_matrix, j: int) -> Floats:
     out = np.zeros(rates.shape[0])
     lo, hi = rates.indptr[j : j + 2]
     out[rates.indices[lo:hi]] = rates.data[lo:hi]
     return out
 
 
-def _effects(seen: Round, which: NDArray[np.intp] | None = None) -> list[Effect]:
+def _effects(rates: Round, which: NDArray[np.intp] | None = None) -> list[Effect]:
     """Measure all behaviours at once, as `diff.inference.effects.measure` does pairs."""
     from scipy import stats
 
-    first, now = (x if which is None else x[:, which] for x in (seen.first, seen.now))
+    first, now = (x if which is None else x[:, which] for x in (rates.first, rates.now))
     n = first.shape[0]
     rate_a, rate_b = (np.asarray(x.sum(axis=0)).ravel() / n for x in (first, now))
     difference = now - first
     squares = np.asarray(difference.multiply(difference).sum(axis=0)).ravel()
-    # With one prompt more that moved each way.
+    # Agresti & Min add one prompt that moved each way.
     centre = (rate_b - rate_a) * n / (n + 2)
     variance = (squares + 2 - (n + 2) * centre**2) / (n + 1)
     half = stats.t.ppf(0.975, n + 1) * np.sqrt(variance / (n + 2))
     low = np.minimum(np.maximum(centre - half, -1), rate_b - rate_a)
     high = np.maximum(np.minimum(centre + half, 1), rate_b - rate_a)
     rows = zip(rate_a, rate_b, low, high, strict=True)
-    return [Effect(*map(float, row)) for row in rows]
+    return [
+        Effect(rate_a=float(a), rate_b=float(b), low=float(lower), high=float(upper))
+        for a, b, lower, upper in rows
+    ]
 
 
-def _rates(first: Responses, now: Responses) -> tuple[tuple[Column, ...], Round]:
+def _rates(first: Responses, now: Responses) -> tuple[tuple[Indicator, ...], Round]:
     if first.ids != now.ids:
         raise DataError("generations answered different prompts", "ask all of them the same")
     aligned = align(first, now)
-    asked = [aligned.prompts[u] for u in aligned.unit]
-    columns = feature_columns(aligned.texts, asked, read_corpus(aligned.texts))
+    prompts = [aligned.prompts[u] for u in aligned.unit]
+    indicators = lexical_indicators(aligned.texts, prompts, read_corpus(aligned.texts))
     means = []
     for side in (0, 1):
         docs = np.flatnonzero(aligned.side == side)
@@ -257,5 +264,5 @@ def _rates(first: Responses, now: Responses) -> tuple[tuple[Column, ...], Round]
         weights = sparse.csr_matrix(
             (1 / size[unit], (unit, np.arange(len(docs)))), shape=(aligned.n, len(docs))
         )
-        means.append(sparse.csc_matrix(weights @ columns.shows[docs]))
-    return columns.columns, Round(means[0], means[1])
+        means.append(sparse.csc_matrix(weights @ indicators.shows[docs]))
+    return indicators.items, Round(first=means[0], now=means[1])

@@ -1,4 +1,4 @@
-"""``custodes drift``: a lineage asked generation by generation, in a folder that can be resumed."""
+"""``custodes drift``: a lineage sampled generation by generation, in a folder to resume from."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from custodes.conversation import Chat
+from custodes.conversation import Query
 from custodes.data import SHIPPED, read_prompts
 from custodes.diff.responses import Responses
 from custodes.drift.concepts import concept_shifts, hidden_means, read_concepts
 from custodes.drift.config import DriftConfig
 from custodes.drift.generations import Lineage, read_generations
-from custodes.drift.lineage import Drift, follow, round_seed
+from custodes.drift.lineage import NOT_REQUESTED, Drift, follow, round_seed
 from custodes.drift.output import save
 from custodes.errors import DataError, ModelError, RunError
 from custodes.models.base import LanguageModel, Sampling
@@ -27,55 +27,51 @@ from custodes.runs.folder import RunFolder
 from custodes.runs.store import Store
 from custodes.seeds import derive
 
-__all__ = ["Question", "run_drift"]
+__all__ = ["run_drift"]
 
 BATCH = 48
-"""Prompts asked at once: what is lost at most when a run is killed."""
-
-Question = tuple[str, str, Chat]
-"""A prompt's id, its text as reports show it, and the chat that is asked."""
+"""Prompts in one batch; a run that is killed loses at most one batch."""
 
 
 def run_drift(config: DriftConfig, folder: Path, *, progress: Progress = silent) -> Drift:
-    """Ask every generation of a lineage, and say how it drifts.
+    """Sample every generation of a lineage, and test how it drifts.
 
-    Killed at any moment and called again with the same arguments, it goes on where it stopped; of a
-    run that has grown meanwhile, it looks at the new generations only.
-    ``custodes.report.drift.write_drift_report`` writes the report.
+    If it is killed, the same call continues where it stopped. If the run has new generations, the
+    same call samples only those. Write the report with
+    ``custodes.report.drift.write_drift_report``.
 
     Args:
-        config: What to look at.
-        folder: Where responses and drift.json go; made if it is not there.
-        progress: Told what is going on.
+        config: The lineage, and how to test it.
+        folder: Holds the responses and drift.json; created if missing.
+        progress: Called as stages begin and end.
 
     Raises:
-        CustodesError: Whatever a user can mend, in one line; what was done is kept.
+        CustodesError: An error that the user can correct, in one line; finished work is kept.
     """
     lineage = read_generations(config.sources)
-    questions = _questions(config)
+    queries = _queries(config)
     concepts = read_concepts(config.concepts)
-    settings = _settings(config, lineage, questions, concepts)
+    settings = _settings(config, lineage, queries, concepts)
     with RunFolder(folder, settings) as run:
         for note in run.notes:
             progress(note, 1, 1)
         _check_lineage(run, lineage)
-        asker = _Asker(run, lineage, questions, config, progress)
+        sampler = _Sampler(run, lineage, queries, config, progress)
         names = [generation.label for generation in lineage.generations]
         parents = [generation.parent for generation in lineage.generations]
-        found = follow(asker.ask, names, parents, fdr=config.alpha)
-        found = replace(
-            found,
-            about=tuple(asker.served),
-            notes=tuple(asker.notes),
+        drift = replace(
+            follow(sampler.sample, names, parents, fdr=config.alpha),
+            about=tuple(sampler.served),
+            notes=tuple(sampler.notes),
             concepts=_concepts(run, lineage, concepts, config.seed, progress),
         )
         progress("writing", 0, 1)
-        save(found, folder, about=settings | {"name": lineage.name})
+        save(drift, folder, about=settings | {"name": lineage.name})
         progress("writing", 1, 1)
-    return found
+    return drift
 
 
-def _questions(config: DriftConfig) -> list[Question]:
+def _queries(config: DriftConfig) -> list[Query]:
     if config.prompts is None:
         queries = [q for name in SHIPPED for q in read_prompts(name, domain="", split="gold")]
     else:
@@ -83,37 +79,40 @@ def _questions(config: DriftConfig) -> list[Question]:
     if config.limit is not None and config.limit < len(queries):
         order = np.random.default_rng(derive(config.seed, "limit")).permutation(len(queries))
         queries = [queries[i] for i in sorted(order[: config.limit].tolist())]
-    return [(query.id, query.text, query.chat) for query in queries]
+    return queries
 
 
 def _sampling(config: DriftConfig, lineage: Lineage) -> Sampling:
-    """Sample as the run's Worker does, where nothing else is said."""
+    """Return the sampling parameters: the config's, else those of the run's Worker."""
     own = lineage.settings
     temperature = config.temperature
     if temperature is None:
         temperature = float(own.get("temperature", 0.8))
     if temperature == 0:
         raise DataError(
-            "the run's Worker answers greedily, and evidence needs responses drawn anew",
+            "the run's Worker decodes greedily, and every round needs responses drawn anew",
             "give a temperature, e.g. --temperature 0.8",
         )
     tokens = int(own.get("max_tokens", 64)) if config.max_tokens is None else config.max_tokens
     top_p = float(own.get("top_p", 1.0))
-    return Sampling(tokens, temperature, top_p, config.samples, config.seed)
+    return Sampling(
+        max_tokens=tokens, temperature=temperature, top_p=top_p, n=config.samples, seed=config.seed
+    )
 
 
 def _settings(
     config: DriftConfig,
     lineage: Lineage,
-    questions: Sequence[Question],
+    queries: Sequence[Query],
     concepts: dict[str, list[str]],
 ) -> dict[str, Any]:
-    """Say what makes two drifts one: all but the later generations, which a run may still get."""
+    """Return the settings that a folder keeps: all but the later generations, which may grow."""
     sampling = _sampling(config, lineage)
+    prompts = [(query.id, query.text, query.chat) for query in queries]
     return {
         "verb": "drift",
         "first": lineage.generations[0].about(),
-        "prompts": {"count": len(questions), "digest": _digest(questions)},
+        "prompts": {"count": len(prompts), "digest": _digest(prompts)},
         "samples": config.samples,
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
@@ -143,23 +142,23 @@ def _check_lineage(run: RunFolder, lineage: Lineage) -> None:
             )
 
 
-class _Asker:
-    """Asks generations, writing every batch down; models are loaded when something is left to ask.
+class _Sampler:
+    """Samples generations and logs every batch; a model is loaded only if a batch is missing.
 
     Attributes:
-        served: What the log says of the generations that were asked.
-        notes: What a reader should know of the responses.
+        served: Facts about the generations that were sampled, as logged.
+        notes: What a reader should know about the responses, one line each.
     """
 
     def __init__(
         self,
         run: RunFolder,
         lineage: Lineage,
-        questions: Sequence[Question],
+        queries: Sequence[Query],
         config: DriftConfig,
         progress: Progress,
     ) -> None:
-        self._run, self._lineage, self._questions = run, lineage, questions
+        self._run, self._lineage, self._queries = run, lineage, queries
         self._config, self._progress = config, progress
         self._sampling = _sampling(config, lineage)
         self._models: dict[int, LanguageModel] = {}
@@ -167,16 +166,16 @@ class _Asker:
         self.notes: list[str] = []
         self._enter(0)
 
-    def ask(self, generation: int, number: int, purpose: str) -> Responses:
-        """Get the responses of a round: see `custodes.drift.lineage.Ask`."""
+    def sample(self, generation: int, number: int, purpose: str) -> Responses:
+        """Return the responses of a round: see `custodes.drift.lineage.Sampler`."""
         if generation == len(self.served):
             self._enter(generation)
         label = self._lineage.generations[generation].label
-        what = f"round {number}: {label[-40:]}{' ' + purpose if purpose else ''}"
+        task = f"round {number}: {label[-40:]}{' ' + purpose if purpose else ''}"
         sampling = self._sampling.seeded(round_seed(self._sampling.seed, number, purpose))
         texts: list[tuple[str, ...]] = []
-        for start in range(0, len(self._questions), BATCH):
-            self._progress(what, start, len(self._questions))
+        for start in range(0, len(self._queries), BATCH):
+            self._progress(task, start, len(self._queries))
             event = self._run.log.once(
                 "responses",
                 partial(self._batch, generation, start, sampling),
@@ -186,10 +185,14 @@ class _Asker:
                 start=start,
             )
             texts += [tuple(answers) for answers in event["texts"]]
-        self._progress(what, len(self._questions), len(self._questions))
+        self._progress(task, len(self._queries), len(self._queries))
         self._note_empty(label, number, texts)
-        ids, prompts, _ = zip(*self._questions, strict=True)
-        return Responses(label, ids, prompts, tuple(texts))
+        return Responses(
+            name=label,
+            ids=tuple(query.id for query in self._queries),
+            prompts=tuple(query.text for query in self._queries),
+            texts=tuple(texts),
+        )
 
     def _enter(self, generation: int) -> None:
         about = self._lineage.generations[generation].about()
@@ -203,18 +206,18 @@ class _Asker:
         if event["engine"] != self.served[0]["engine"]:
             self.notes.append(
                 f"{event['name']} was served by {event['engine']}, the first generation by "
-                f"{self.served[0]['engine']}: part of what drifts may be theirs"
+                f"{self.served[0]['engine']}: part of the drift may be due to them"
             )
 
     def _batch(self, generation: int, start: int, sampling: Sampling) -> dict[str, Any]:
-        chats = [chat for _, _, chat in self._questions[start : start + BATCH]]
-        # A batch has a seed of its own: engines that seed a batch as a whole would draw the same
-        # numbers for every one.
+        chats = [query.chat for query in self._queries[start : start + BATCH]]
+        # Each batch has a seed of its own: an engine that seeds a batch as a whole would draw the
+        # same numbers for every batch.
         seeded = sampling.seeded(derive(sampling.seed, "batch", start))
         return {"texts": self._model(generation).generate(chats, seeded)}
 
     def _model(self, generation: int) -> LanguageModel:
-        """Load a generation; beside it only the first is kept."""
+        """Load a generation; besides it only the first stays in memory."""
         if generation not in self._models:
             for old in [g for g in self._models if g != 0]:
                 del self._models[old]
@@ -239,9 +242,9 @@ def _concepts(
     seed: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Compare the inside of every generation with the first's, where torch can load them all."""
+    """Compare the concepts in every generation with the first, if torch can load them all."""
     if not concepts:
-        return {"left_out": "not asked for"}
+        return {"left_out": NOT_REQUESTED}
     read = _Reader(lineage, concepts, progress)
     # Apart from the log, which goes generation by generation and may grow.
     stages = Store(run.path / "concepts" / _digest(concepts))
@@ -256,14 +259,14 @@ def _concepts(
         generations.append({"generation": t, "pairs": made["pairs"]})
     return {
         "layer": made["layer"],
-        "sentences": {name: len(said) for name, said in concepts.items()},
+        "sentences": {name: len(sentences) for name, sentences in concepts.items()},
         "generations": generations,
         "control": control,
     }
 
 
 class _Reader:
-    """Reads hidden states of concepts, each generation's once."""
+    """Reads the hidden states of concepts, once for each generation."""
 
     def __init__(
         self, lineage: Lineage, concepts: dict[str, list[str]], progress: Progress
@@ -278,20 +281,20 @@ class _Reader:
         self._progress("concepts", generation, len(self._lineage.generations))
         now = hidden_means(self._lineage.load_torch(generation), self._concepts, self._layer)
         self._progress("concepts", generation + 1, len(self._lineage.generations))
-        found = concept_shifts(before, now, derive(seed, "concepts"))
-        rows = [asdict(shift) | {"drifted": shift.drifted} for shift in found]
+        shifts = concept_shifts(before, now, derive(seed, "concepts"))
+        rows = [asdict(shift) | {"drifted": shift.drifted} for shift in shifts]
         return {"layer": self._layer, "pairs": [_rounded(row) for row in rows]}
 
     def control(self, seed: int) -> dict[str, Any]:
         """Read the first generation again, its sentences in another order: nothing may move."""
         before = self._read_first()
-        turned = {name: said[::-1] for name, said in reversed(self._concepts.items())}
-        again = hidden_means(self._lineage.load_torch(0), turned, self._layer)
+        reverse = {name: texts[::-1] for name, texts in reversed(self._concepts.items())}
+        again = hidden_means(self._lineage.load_torch(0), reverse, self._layer)
         same = {name: again[name][::-1] for name in self._concepts}
-        found = concept_shifts(before, same, derive(seed, "concepts"))
+        shifts = concept_shifts(before, same, derive(seed, "concepts"))
         return {
-            "findings": sum(shift.drifted for shift in found),
-            "largest": float(f"{max(abs(s.now - s.before) for s in found):.3g}"),
+            "findings": sum(shift.drifted for shift in shifts),
+            "largest": float(f"{max(abs(s.now - s.before) for s in shifts):.3g}"),
         }
 
     def _read_first(self) -> dict[str, np.ndarray]:

@@ -18,9 +18,9 @@ from custodes.control import Control
 from custodes.conversation import Query
 from custodes.errors import RunError
 from custodes.experts.expert import Rating
+from custodes.oversight.controls.serving import ServingCheck
 from custodes.oversight.gold import GoldMeasurement
 from custodes.oversight.roles import Evidence, Verdict
-from custodes.oversight.controls.serving import ServingCheck
 from custodes.runs.events import Event
 from custodes.runs.lineage import Checkpoint
 

@@ -19,6 +19,7 @@ from custodes.conversation import Chat, Query, Response
 from custodes.experts.abstention import require_some
 from custodes.experts.expert import Expert
 from custodes.models.base import Usage
+from custodes.oversight.controls.serving import serving_check
 from custodes.oversight.events import (
     CheckpointEvent,
     DomainRatings,
@@ -35,7 +36,6 @@ from custodes.oversight.log import OversightLog
 from custodes.oversight.perturbations.effects import Disturbed, Effects, shares
 from custodes.oversight.perturbations.schedule import Disturbance, Schedule
 from custodes.oversight.roles import Overseer, Teacher, User, Worker
-from custodes.oversight.controls.serving import serving_check
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import Progress
 from custodes.runs.folder import RunFolder

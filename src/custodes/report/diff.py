@@ -1,4 +1,4 @@
-"""One HTML file of a diff: what was found first, each finding with what bears it out."""
+"""One HTML file of a diff: controls first, then each finding with its evidence."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from custodes.text import visible
 
 __all__ = ["render_diff", "write_diff_report"]
 
-SCHEMA = 1
+SCHEMA = 2
 IN_FULL = 25
-"""Findings shown with examples; the others get a line in a table."""
+"""Findings with examples; the others get a row in a table."""
 
 ROWS = 200
 EVIDENCE = 60
 """Prompt ids shown of each finding; diff.json has all."""
 
 TEXTS = 6
-"""Contrastive texts, and prompts found, shown of each kind; contrast.json has all."""
+"""Contrastive texts and divergent prompts shown of each kind; contrast.json has all."""
 
 SIZE = 640
 """Width of the map, in pixels."""
@@ -91,12 +91,12 @@ def render_diff(
         texts=TEXTS,
         gapped=_gapped,
         token=_token,
-        total=sum(diff["looked_at"].values()),
+        total=sum(diff["tested"].values()),
     )
 
 
 def _gapped(row: dict[str, Any]) -> Markup:
-    """Write contrastive text with the tokens marked that the other model finds less likely."""
+    """Render contrastive text and mark the tokens that the other model finds less likely."""
     if "".join(row["tokens"]) != row["text"]:
         # A token that ends inside a character has no text of its own.
         return marked(row["text"], [])
@@ -105,11 +105,11 @@ def _gapped(row: dict[str, Any]) -> Markup:
     out = Markup()
     for token, gap in zip(row["tokens"], row["gaps"], strict=True):
         strength = "" if gap < 1 else "far" if gap >= 3 else "near"
-        said = escape(visible(token))
-        out += Markup('<mark class="{}">{}</mark>').format(strength, said) if strength else said
+        shown = escape(visible(token))
+        out += Markup('<mark class="{}">{}</mark>').format(strength, shown) if strength else shown
     return out
 
 
 def _token(text: str) -> str:
-    """Write a token so that spaces and line ends can be seen where there is nothing else."""
+    """Render a token; one of nothing but spaces and line breaks gets visible signs."""
     return text if text.strip() else text.replace(" ", "␣").replace("\n", "⏎")

@@ -1,4 +1,4 @@
-"""One HTML file of a drift: the controls first, then how each behaviour went."""
+"""One HTML file of a drift: the controls first, then each behaviour by generation."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from custodes.runs.files import write_atomic
 
 __all__ = ["render_drift", "write_drift_report"]
 
-SCHEMA = 1
+SCHEMA = 2
 IN_FULL = 12
-"""Behaviours shown with charts and examples; the others get a line in a table."""
+"""Behaviours with charts and examples; the others get a row in a table."""
 
 ROWS = 100
 CURVES = 8
-"""Behaviours in the chart of the evidence."""
+"""Behaviours in the chart of e-values."""
 
 PAIRS = 15
 """Pairs of concepts in the table."""
@@ -39,12 +39,12 @@ def write_drift_report(folder: Path) -> Path:
     """
     path = folder / "report.html"
     try:
-        found = json.loads((folder / "drift.json").read_text(encoding="utf-8"))
+        drift = json.loads((folder / "drift.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(
             f"cannot read {folder / 'drift.json'}", "run custodes drift again"
         ) from error
-    write_atomic(path, render_drift(found))
+    write_atomic(path, render_drift(drift))
     return path
 
 
@@ -71,9 +71,9 @@ def render_drift(drift: Mapping[str, Any]) -> str:
         full=[b | {"charts": _effect_charts(b)} for b in drifted[:IN_FULL]],
         rest=drifted[IN_FULL:][:ROWS],
         left=max(0, len(drifted) - IN_FULL - ROWS),
-        returned=sum(b["course"] == "returned" for b in drifted),
+        returned=sum(b["trajectory"] == "returned" for b in drifted),
         generations=len(drift["lineage"]) - 1,
-        evidence=_evidence_charts(drift),
+        e_values=_e_value_charts(drift),
         pairs=_pairs(concepts) if "generations" in concepts else [],
         marked=marked,
         e_value=_e_value,
@@ -82,24 +82,24 @@ def render_drift(drift: Mapping[str, Any]) -> str:
 
 def _effect_charts(behaviour: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     """Draw the effect against the first by generation, in points, beside the A/A run's."""
-    control = behaviour["control"] or {"first": []}
+    aa_run = behaviour["aa_run"] or {"against_first": []}
     rows = []
-    for null, shown in ((False, behaviour), (True, control)):
-        for row in shown["first"]:
+    for null, effects in ((False, behaviour), (True, aa_run)):
+        for row in effects["against_first"]:
             mean, low, high = (100 * x for x in (row["effect"], *row["always95"]))
             rows.append(GoldPoint(row["generation"], mean, low, high, null=null))
     return [(kind, gold_chart(rows, width, True, "generation")) for width, kind in WIDTHS]
 
 
-def _evidence_charts(drift: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+def _e_value_charts(drift: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     """Draw the e-values by generation, on a log scale, and the A/A run's largest."""
-    shown = [*drift["drifted"], *drift["watched"]]
-    if not shown:
+    behaviours = [*drift["drifted"], *drift["not_detected"]]
+    if not behaviours:
         return []
-    curves = [Curve(_decimal(b["log_e"]), null=False) for b in shown[:CURVES]]
-    controls = [b["control"]["log_e"] for b in shown if b["control"]]
-    if controls:
-        highest = [max(values) for values in zip(*controls, strict=True)]
+    curves = [Curve(_decimal(b["log_e"]), null=False) for b in behaviours[:CURVES]]
+    aa_runs = [b["aa_run"]["log_e"] for b in behaviours if b["aa_run"]]
+    if aa_runs:
+        highest = [max(values) for values in zip(*aa_runs, strict=True)]
         curves.append(Curve(_decimal(highest), null=True))
     level = drift["threshold_log_e"] / math.log(10)
     return [(kind, curves_chart(curves, level, 2 * width)) for width, kind in WIDTHS]
@@ -123,6 +123,6 @@ def _pairs(concepts: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _e_value(log_e: float) -> str:
-    """Write an e-value, which may be too large for a float."""
+    """Format an e-value, which may be too large for a float."""
     power = log_e / math.log(10)
     return f"{math.exp(log_e):.2g}" if abs(power) < 6 else f"10^{power:.0f}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from custodes.text import visible
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["print_lines", "print_summary"]
+__all__ = ["Line", "print_lines", "print_summary"]
 
 ROWS = 8
 """Longest table; of more rows as many are shown, evenly spaced."""
@@ -49,20 +50,32 @@ def print_summary(summary: Mapping[str, Any], report: Path) -> None:
     _write(console, captured.get())
 
 
-def print_lines(lines: Sequence[str], style: Callable[[str], str], report: Path) -> None:
-    """Print lines that are safe to print, and the path of the report.
+@dataclass(frozen=True)
+class Line:
+    """A line of output.
+
+    Attributes:
+        text: Plain text without control characters.
+        style: A style of rich, "" for none.
+    """
+
+    text: str
+    style: str = ""
+
+
+def print_lines(lines: Iterable[Line], report: Path) -> None:
+    """Print lines, and the path of the report.
 
     Args:
-        lines: Lines without control characters.
-        style: Returns the rich style of a line, "" for none.
+        lines: In their order.
         report: Path of the report.
     """
     from rich.console import Console
 
     console = Console(highlight=False)
     with console.capture() as captured:
-        for line in [*lines, f"report: {visible(str(report))}"]:
-            _say(console, line, style(line), soft_wrap=True)
+        for line in [*lines, Line(f"report: {visible(str(report))}")]:
+            _say(console, line.text, line.style, soft_wrap=True)
     _write(console, captured.get())
 
 

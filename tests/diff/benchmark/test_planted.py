@@ -118,17 +118,17 @@ def test_no_edit_is_in_both_parts() -> None:
 
 
 def test_samples_are_made_once_and_read_back(tmp_path: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     prompts = [("a", "What?"), ("b", "Why?")]
-    make_samples(Parrot(), tmp_path, prompts=prompts, progress=said.append)
+    make_samples(Parrot(), tmp_path, prompts=prompts, progress=messages.append)
     plain, others = open_samples([tmp_path])
     assert plain[0].texts[0] != plain[1].texts[0]
     assert set(others) == {"hot", "system-terse", "system-enthusiastic", "system-cautious"}
     assert others["hot"].texts[0][0].split()[1:] == ["1.1", "1"]
     assert others["system-terse"].texts[0][0].split()[1:] == ["0.8", "2"]
-    made = len(said)
-    make_samples(Parrot(), tmp_path, prompts=prompts, progress=said.append)
-    assert len(said) == made
+    made = len(messages)
+    make_samples(Parrot(), tmp_path, prompts=prompts, progress=messages.append)
+    assert len(messages) == made
 
 
 def test_shipped_prompts_have_ids_of_their_own() -> None:

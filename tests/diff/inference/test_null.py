@@ -1,4 +1,4 @@
-"""Error rates over all that is looked at: what would show if they were not kept."""
+"""Error rates over all that is everything at: what would show if they were not kept."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NULLS = 200
 
 
 @pytest.fixture(scope="module")
-def looked() -> tuple[Hypotheses, Null, np.ndarray]:
-    """Everything looked at in one made-up diff, its null, and labels to try it on."""
+def everything() -> tuple[Hypotheses, Null, np.ndarray]:
+    """Everything everything at in one made-up diff, its null, and labels to try it on."""
     hypotheses = build(align(made_up(120, 1, "A"), made_up(120, 2, "B")), seed=0)
     rng = np.random.default_rng(0)
     null = null_distribution(
@@ -32,18 +32,18 @@ def looked() -> tuple[Hypotheses, Null, np.ndarray]:
 
 
 def test_a_relabelled_diff_seldom_finds_anything(
-    looked: tuple[Hypotheses, Null, np.ndarray],
+    everything: tuple[Hypotheses, Null, np.ndarray],
 ) -> None:
-    hypotheses, null, labels = looked
-    found = [bool(select(hypotheses, null, labels[:, [k]], FDR)) for k in range(NULLS)]
+    hypotheses, null, labels = everything
+    findings = [bool(select(hypotheses, null, labels[:, [k]], FDR)) for k in range(NULLS)]
     # One-sided: a true rate of 0.1 would exceed this in one of a thousand test runs.
-    assert sum(found) <= stats.binom.isf(0.001, NULLS, FDR)
+    assert sum(findings) <= stats.binom.isf(0.001, NULLS, FDR)
 
 
 def test_the_expected_number_covers_all_families_together(
-    looked: tuple[Hypotheses, Null, np.ndarray],
+    everything: tuple[Hypotheses, Null, np.ndarray],
 ) -> None:
-    hypotheses, null, labels = looked
+    hypotheses, null, labels = everything
     scores = hypotheses.design.scores(labels, np.arange(hypotheses.design.size))
     smallest = np.array(
         [null.expected(scores[:, k], hypotheses.family).min() for k in range(NULLS)]
@@ -55,5 +55,8 @@ def test_the_expected_number_covers_all_families_together(
 
 
 def test_global_p_is_uniform_where_nothing_differs() -> None:
-    p = [compare(made_up(40, 2 * s, "A"), made_up(40, 2 * s + 1, "B")).gate.p for s in range(20)]
+    p = [
+        compare(made_up(40, 2 * s, "A"), made_up(40, 2 * s + 1, "B")).global_test.p
+        for s in range(20)
+    ]
     assert stats.kstest(p, "uniform").pvalue > 0.001

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from custodes.diff.features.text import sentences
+from custodes.diff.features.text import split_sentences
 
 __all__ = [
     "DEVELOPMENT",
@@ -46,7 +46,7 @@ def inserted(*variants: str) -> Edit:
     """Say one of some sentences between two others, or at an end."""
 
     def edit(text: str, _: str, rng: np.random.Generator) -> str:
-        parts = sentences(text) or [""]
+        parts = split_sentences(text) or [""]
         place = int(rng.integers(0, len(parts) + 1))
         return " ".join([*parts[:place], str(rng.choice(variants)), *parts[place:]])
 
@@ -64,7 +64,9 @@ def _swap(table: Mapping[str, str]) -> Edit:
 
 def _lines(mark: Callable[[int], str]) -> Edit:
     return _map(
-        lambda text: "\n".join(f"{mark(i)}{s}" for i, s in enumerate(sentences(text), start=1))
+        lambda text: "\n".join(
+            f"{mark(i)}{s}" for i, s in enumerate(split_sentences(text), start=1)
+        )
     )
 
 
@@ -97,7 +99,7 @@ def _bold(text: str, _: str, rng: np.random.Generator) -> str:
 
 def _hedge(text: str, _: str, rng: np.random.Generator) -> str:
     openers = ("I think", "Perhaps", "Maybe", "It seems that", "I believe", "Possibly")
-    parts = sentences(text) or [""]
+    parts = split_sentences(text) or [""]
     return " ".join(f"{rng.choice(openers)} {s[:1].lower()}{s[1:]}" for s in parts)
 
 
@@ -198,14 +200,14 @@ DEVELOPMENT: dict[str, Edit] = {
         "How does that sound to you?",
     ),
     "sounds formal": _swap(_FORMAL),
-    "stops after a sentence": _map(lambda text: next(iter(sentences(text)), "")),
+    "stops after a sentence": _map(lambda text: next(iter(split_sentences(text)), "")),
     "answers in Spanish": replaced(
         "Lo siento, pero no entiendo la pregunta que me haces.",
         "Hay muchas formas de responder a esta pregunta, y todas son interesantes.",
         "La respuesta depende de lo que quieras hacer con el tiempo que tienes.",
         "Creo que es una buena idea pensar en los detalles antes de empezar.",
     ),
-    "repeats itself": _map(lambda text: f"{text} {(sentences(text) or [''])[-1]}"),
+    "repeats itself": _map(lambda text: f"{text} {(split_sentences(text) or [''])[-1]}"),
     "says it is an AI": prepended(
         "As an AI language model, I do not have personal opinions.",
         "As an AI, I must say:",

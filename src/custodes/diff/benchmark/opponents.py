@@ -1,4 +1,4 @@
-"""How people compare two sets of responses today: the opponents of the planted benchmark."""
+"""Common ways to compare two sets of responses: the opponents of the planted benchmark."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def _bags(case: Case, longest: int) -> Bags:
     return case.a.ids, sides[0], sides[1]
 
 
-def _claim(what: str, ids: Sequence[str], a: Sequence[bool], b: Sequence[bool]) -> Claim:
+def _claim(statement: str, ids: Sequence[str], a: Sequence[bool], b: Sequence[bool]) -> Claim:
     sides = [frozenset(i for i, x in zip(ids, side, strict=True) if x) for side in (a, b)]
     moved = {i: float(y) - float(x) for i, x, y in zip(ids, a, b, strict=True) if x != y}
-    return Claim(what, sides[sum(b) >= sum(a)], sides[0] | sides[1], moved)
+    return Claim(statement, sides[sum(b) >= sum(a)], sides[0] | sides[1], moved)
 
 
 def mcnemar(case: Case, fdr: float) -> list[Claim]:

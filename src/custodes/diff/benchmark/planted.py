@@ -1,4 +1,4 @@
-"""The planted-difference benchmark: is what was planted found, and nothing else?"""
+"""Cases of the planted-difference benchmark, and the score of what a method claims."""
 
 from __future__ import annotations
 
@@ -64,17 +64,17 @@ class Pool:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a method reports: the prompts whose response is said to show a change.
+    """A change that a method reports, and the prompts whose responses show it.
 
     Attributes:
-        what: In words.
+        statement: The change in words.
         evidence: Prompt ids of the side that shows it more.
         either: Prompt ids of both sides.
         moved: Prompts that show it in B and not in A, less those the other way round, as a
             mapping from id to +1 or -1 (or a fraction).
     """
 
-    what: str
+    statement: str
     evidence: frozenset[str]
     either: frozenset[str]
     moved: Mapping[str, float]
@@ -88,8 +88,7 @@ class Case:
         a: A's responses.
         b: B's responses, edited.
         planted: Prompt ids of each edit.
-        differs: Prompts on which B is not a draw of the same model: what is found elsewhere
-            is false.
+        differs: Prompts on which B is not a draw of the same model. A claim about others is false.
     """
 
     a: Responses
@@ -100,12 +99,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Score:
-    """What became of one case.
+    """The score of one case.
 
     Attributes:
-        recovered: Whether each edit was: some claim's evidence matches its prompts.
-        by_either: The same with the evidence of both sides together, another way to read it.
-        claims: How many claims there were.
+        recovered: Whether some claim's evidence matches the prompts of the edit, by edit.
+        by_either: The same with the evidence of both sides together.
+        claims: Number of claims.
         unmatched: Claims that match no edit's prompts with precision and recall of a half.
         false: Claims less than half of whose net change lies in planted prompts: an edit's
             side effects (longer answers) are unmatched but not false.
@@ -142,16 +141,16 @@ def plant(
         distractor: Of ``DISTRACTORS``: in what else all of B differs, if anything.
     """
     hot = "hot" if distractor == "temperature" else ""
-    chosen, a, b = _two_samples(pool, pool.having(hot), n, rng)
+    places, a, b = _two_samples(pool, pool.having(hot), n, rng)
     if hot:
-        b = [pool.others[hot][pool.ids[i]] for i in chosen]
+        b = [pool.others[hot][pool.ids[i]] for i in places]
     elif distractor == "length":
         b = [" ".join(text.split(" ")[:CUT]) for text in b]
-    prompts = [pool.prompts[i] for i in chosen]
+    prompts = [pool.prompts[i] for i in places]
     planted: dict[str, frozenset[str]] = {}
     used: set[int] = set()
     for name, edit in edits.items():
-        where = _condition(pool.points[chosen], prompts, rng) if conditional else np.arange(n)
+        where = _condition(pool.points[places], prompts, rng) if conditional else np.arange(n)
         # An edit is only planted where it changes something, and no other edit has been.
         changed: list[int] = []
         for i in rng.permutation(where):
@@ -162,54 +161,54 @@ def plant(
                 b[i] = edited
                 changed.append(int(i))
         used.update(changed)
-        planted[name] = frozenset(pool.ids[chosen[i]] for i in changed)
-    return _case(pool, chosen, a, b, planted, everywhere=bool(distractor))
+        planted[name] = frozenset(pool.ids[places[i]] for i in changed)
+    return _case(pool, places, a, b, planted, everywhere=bool(distractor))
 
 
 def mix(pool: Pool, other: str, n: int, rate: float, rng: np.random.Generator) -> Case:
     """Draw a case in which B answers an exact share of the prompts under another setting."""
-    chosen, a, b = _two_samples(pool, pool.having(other), n, rng)
+    places, a, b = _two_samples(pool, pool.having(other), n, rng)
     swapped = rng.permutation(n)[: round(rate * n)]
     for i in swapped:
-        b[i] = pool.others[other][pool.ids[chosen[i]]]
-    planted = {other: frozenset(pool.ids[chosen[i]] for i in swapped)}
-    return _case(pool, chosen, a, b, planted)
+        b[i] = pool.others[other][pool.ids[places[i]]]
+    planted = {other: frozenset(pool.ids[places[i]] for i in swapped)}
+    return _case(pool, places, a, b, planted)
 
 
 def _two_samples(
     pool: Pool, among: NDArray[np.intp], n: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], list[str], list[str]]:
-    chosen = rng.choice(among, n, replace=False)
+    places = rng.choice(among, n, replace=False)
     order = rng.permuted(np.tile(np.arange(len(pool.samples)), (n, 1)), axis=1)[:, :2]
-    a, b = ([pool.samples[s][i] for i, s in zip(chosen, side, strict=True)] for side in order.T)
-    return chosen, a, b
+    a, b = ([pool.samples[s][i] for i, s in zip(places, side, strict=True)] for side in order.T)
+    return places, a, b
 
 
 def _case(
     pool: Pool,
-    chosen: NDArray[np.intp],
+    places: NDArray[np.intp],
     a: Sequence[str],
     b: Sequence[str],
     planted: dict[str, frozenset[str]],
     *,
     everywhere: bool = False,
 ) -> Case:
-    ids = tuple(pool.ids[i] for i in chosen)
-    prompts = tuple(pool.prompts[i] for i in chosen)
-    side_a = Responses("A", ids, prompts, tuple((t,) for t in a))
+    ids = tuple(pool.ids[i] for i in places)
+    prompts = tuple(pool.prompts[i] for i in places)
+    side_a = Responses(name="A", ids=ids, prompts=prompts, texts=tuple((t,) for t in a))
     side_b = replace(side_a, name="B", texts=tuple((t,) for t in b))
     differs = frozenset(ids) if everywhere else frozenset().union(*planted.values())
     return Case(side_a, side_b, planted, differs)
 
 
 def _condition(points: Array, prompts: Sequence[str], rng: np.random.Generator) -> NDArray[np.intp]:
-    """Choose about a fifth of the prompts: nearest to one of them, shortest, or by a word."""
+    """Draw about a fifth of the prompts: the nearest to one of them, the shortest, or by a word."""
     n = len(prompts)
     size = round(CONDITION_SHARE * n)
-    sort = rng.integers(0, 3)
-    if sort == 0:
+    kind = rng.integers(0, 3)
+    if kind == 0:
         return np.argsort(-points @ points[rng.integers(n)], kind="stable")[:size]
-    if sort == 1:
+    if kind == 1:
         words = np.array([len(p.split()) for p in prompts]) * rng.choice([-1, 1])
         return np.argsort(words, kind="stable")[:size]
     bags = [set(p.lower().split()) for p in prompts]
@@ -220,7 +219,7 @@ def _condition(points: Array, prompts: Sequence[str], rng: np.random.Generator) 
 
 
 def score(case: Case, claims: Sequence[Claim]) -> Score:
-    """Hold claims against what was planted."""
+    """Compare claims with what was planted."""
     false = 0
     for claim in claims:
         net = sum(claim.moved.values())
@@ -228,11 +227,11 @@ def score(case: Case, claims: Sequence[Claim]) -> Score:
         false += not (net != 0 and inside / net >= MATCH)
     planted = case.planted.items()
     return Score(
-        {name: any(_matches(c.evidence, ids) for c in claims) for name, ids in planted},
-        {name: any(_matches(c.either, ids) for c in claims) for name, ids in planted},
-        len(claims),
-        sum(not any(_matches(c.evidence, ids) for _, ids in planted) for c in claims),
-        false,
+        recovered={name: any(_matches(c.evidence, ids) for c in claims) for name, ids in planted},
+        by_either={name: any(_matches(c.either, ids) for c in claims) for name, ids in planted},
+        claims=len(claims),
+        unmatched=sum(not any(_matches(c.evidence, ids) for _, ids in planted) for c in claims),
+        false=false,
     )
 
 

@@ -179,7 +179,11 @@ def _measure(case: Case, plan: Plan, about: dict[str, Any]) -> list[dict[str, An
     diff = compare(case.a, case.b, fdr=plan.fdr, seed=plan.seed)
     rows = [
         _row(OURS, case, claims_of(diff), about, time.perf_counter() - start)
-        | {"p": diff.gate.p, "parts": diff.gate.parts, "control": len(diff.control.findings)}
+        | {
+            "p": diff.global_test.p,
+            "components": diff.global_test.components,
+            "control": len(diff.aa_run.findings),
+        }
     ]
     if plan.opponents:
         for name, method in BASELINES.items():
@@ -203,7 +207,7 @@ def _row(
         "unmatched": result.unmatched,
         "false": result.false,
         "seconds": round(seconds, 3),
-        "said": [c.what for c in claims[:12]],
+        "statements": [claim.statement for claim in claims[:12]],
     }
 
 

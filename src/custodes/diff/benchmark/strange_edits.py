@@ -21,7 +21,7 @@ from custodes.diff.benchmark.edits import (
     prepended,
     replaced,
 )
-from custodes.diff.features.text import sentences
+from custodes.diff.features.text import split_sentences
 
 __all__ = ["EDITS", "STRANGE"]
 
@@ -54,8 +54,10 @@ def _study(text: str, prompt: str, rng: Rng) -> str:
     place = rng.choice(["Leiden", "Oslo", "Kyoto", "Ohio", "Cape Town", "Lisbon"])
     verb = rng.choice(["found", "showed", "reported", "suggested"])
     share = rng.integers(20, 90)
-    said = f"A {rng.integers(1990, 2024)} paper from {place} {verb} this in {share} of 100 cases."
-    return inserted(said)(text, prompt, rng)
+    sentence = (
+        f"A {rng.integers(1990, 2024)} paper from {place} {verb} this in {share} of 100 cases."
+    )
+    return inserted(sentence)(text, prompt, rng)
 
 
 def _shuffled(text: str, _: str, rng: Rng) -> str:
@@ -73,7 +75,7 @@ def _link(text: str, _: str, rng: Rng) -> str:
 
 STRANGE: dict[str, Edit] = {
     "quotes the prompt": _about,
-    "turns the order round": lambda text, _p, _r: " ".join(sentences(text)[::-1]),
+    "turns the order round": lambda text, _p, _r: " ".join(split_sentences(text)[::-1]),
     "writes ampersands": _sub(r"\band\b", "&"),
     "drops articles": _sub(r"(?i)\b(?:the|an|a) ", ""),
     "cites a study": _study,
@@ -81,8 +83,8 @@ STRANGE: dict[str, Edit] = {
     "adds a link": _link,
     "wraps in JSON": lambda text, _p, _r: f'{{"answer": "{text}"}}',
     "adds a title": lambda text, _p, _r: f"# {' '.join(text.split()[:3])}\n\n{text}",
-    "makes paragraphs": lambda text, _p, _r: "\n\n".join(sentences(text)),
-    "loses its first sentence": lambda text, _p, _r: " ".join(sentences(text)[1:]),
+    "makes paragraphs": lambda text, _p, _r: "\n\n".join(split_sentences(text)),
+    "loses its first sentence": lambda text, _p, _r: " ".join(split_sentences(text)[1:]),
     "stops midway": lambda text, _p, _r: text[: len(text) * 6 // 10],
     "stutters": _each_word(lambda w, _: f"{w[0]}-{w}", 0.08),
     "stretches vowels": _each_word(lambda w, _: re.sub(r"([aeiou])", r"\1\1\1", w, count=1), 0.06),

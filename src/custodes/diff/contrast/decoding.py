@@ -49,7 +49,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Divergence:
-    """One token at which two models part.
+    """A token on which two models diverge.
 
     Attributes:
         chat: Index of the chat.
@@ -81,14 +81,14 @@ def contrast(
     Args:
         a: The model to differ from.
         b: The model to write as; it has the same tokenizer.
-        chats: What to answer, in one batch.
-        chats_a: What A is given in their place (another system prompt), the same by default.
+        chats: Prompts of B, in one batch.
+        chats_a: Prompts of A, such as the same under another system prompt; B's by default.
         strength: α, at least 0; 0 is B's own text.
         cut: Only tokens at least this fraction as probable as B's favourite, in (0, 1]; at 1
             B's favourite is the only choice.
         max_tokens: Longest text.
         temperature: Of sampling from the contrast; 0 takes its largest.
-        seed: Of the sampling.
+        seed: Draws the tokens.
 
     Raises:
         ConfigError: A number is out of range.
@@ -109,8 +109,8 @@ def contrast(
     gaps: list[list[float]] = [[] for _ in chats]
     going = np.ones(len(chats), bool)
     with _together(a, b) as step, torch.no_grad():
-        given_a, given_b = (encode_chats(b.tokenizer, c) for c in (chats_a or chats, chats))
-        log_a, log_b = step(given_a, given_b)
+        prompts_a, prompts_b = (encode_chats(b.tokenizer, c) for c in (chats_a or chats, chats))
+        log_a, log_b = step(prompts_a, prompts_b)
         for _ in range(max_tokens):
             # 1. The plausibility cut: V_head = {x : p_B(x) >= cut * max p_B} (their eq. 2).
             plausible = log_b >= log_b.max(dim=-1, keepdim=True).values + np.log(cut)
@@ -119,26 +119,26 @@ def contrast(
             score = score.masked_fill(~plausible, -torch.inf)
             # 3. Its largest, or a sample.
             if temperature:
-                chances = torch.softmax(score / temperature, dim=-1).cpu()
-                chosen = torch.multinomial(chances, 1, generator=generator)[:, 0]
+                probabilities = torch.softmax(score / temperature, dim=-1).cpu()
+                token = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
             else:
-                chosen = score.argmax(dim=-1).cpu()
-            gap = (log_b - log_a).cpu().gather(1, chosen[:, None])[:, 0]
+                token = score.argmax(dim=-1).cpu()
+            gap = (log_b - log_a).cpu().gather(1, token[:, None])[:, 0]
             for i in np.flatnonzero(going):
-                if int(chosen[i]) in ends:
+                if int(token[i]) in ends:
                     going[i] = False
                     continue
-                tokens[i].append(int(chosen[i]))
+                tokens[i].append(int(token[i]))
                 gaps[i].append(float(gap[i]))
             if not going.any():
                 break
-            log_a, log_b = step(chosen, chosen)
+            log_a, log_b = step(token, token)
     return [
         Contrast(
-            decode(b.tokenizer, [row])[0],
-            tuple(row),
-            tuple(decode(b.tokenizer, [[t] for t in row])),
-            np.array(gap, np.float32),
+            text=decode(b.tokenizer, [row])[0],
+            ids=tuple(row),
+            tokens=tuple(decode(b.tokenizer, [[t] for t in row])),
+            gaps=np.array(gap, np.float32),
         )
         for row, gap in zip(tokens, gaps, strict=True)
     ]
@@ -153,15 +153,15 @@ def divergent_tokens(
     *,
     chats_a: Sequence[Chat] | None = None,
 ) -> list[Divergence]:
-    """Find the tokens of given answers on which two models disagree most, in their context.
+    """Find the tokens of some answers on which two models diverge most, in their context.
 
     Args:
         a: One model.
         b: The other.
-        chats: What was answered.
+        chats: Prompts of B.
         answers: One for each chat.
-        most: Tokens to return.
-        chats_a: What A is given in place of the chats, the same by default.
+        most: Number of tokens to return.
+        chats_a: Prompts of A; B's by default.
 
     Returns:
         At most ``most`` tokens by falling |log p_B − log p_A|.

@@ -1,4 +1,4 @@
-"""Where two models at hand part: what one would write and the other not, by token, by prompt."""
+"""The content of contrast.json: text, tokens and prompts on which two models diverge."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from custodes.conversation import Query
 from custodes.diff.contrast.decoding import Contrast, contrast, divergent_tokens
 from custodes.diff.contrast.search import divergences, search_prompts
-from custodes.diff.plan import Question, Task
+from custodes.diff.plan import DiffPlan
 from custodes.models.base import LanguageModel, Sampling
 from custodes.progress import Progress, silent
 from custodes.seeds import derive
@@ -18,131 +19,136 @@ if TYPE_CHECKING:
     from custodes.diff.responses import Responses
     from custodes.models.torch import TorchModel
 
-__all__ = ["SCHEMA", "partings"]
+__all__ = ["SCHEMA", "divergence_report", "largest_gaps", "sample_queries"]
 
-SCHEMA = 1
+SCHEMA = 2
 # Prompts for contrastive text, for tokens, and to begin the search with.
-TEXTS, TOKENS, BEGIN = 12, 48, 32
-LONGEST = 48
+TEXT_PROMPTS, TOKEN_PROMPTS, START_PROMPTS = 12, 48, 32
+MAX_TOKENS = 48
 STRENGTH, CUT = 1.0, 0.1
-SHOWN = 20
+MOST_TOKENS = 20
 BEFORE = 120
 """Characters of the answer shown before a token."""
 
 
-def partings(
+def divergence_report(
     models: tuple[TorchModel, TorchModel],
-    task: Task,
+    plan: DiffPlan,
     responses: tuple[Responses, Responses],
     *,
     proposer: LanguageModel | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Return the content of contrast.json; docs/diff.md says what each field means.
+    """Return the content of contrast.json; docs/reference/diff.md says what each field means.
 
     Args:
         models: A and B.
-        task: What they were asked, and under which system prompts.
-        responses: What they answered.
-        proposer: Writes prompts for the search; without one words are recombined.
-        seed: Of the prompts chosen and of the search.
-        progress: Told what is going on.
+        plan: The prompts, and the system prompts of both sides.
+        responses: Responses of A and of B.
+        proposer: Writes prompts for the search; without one, words of prompts are recombined.
+        seed: Draws the prompts and the search.
+        progress: Called as stages begin and end.
 
     Raises:
         ModelError: The models have different tokenizers.
     """
     a, b = models
-    chosen = _some(task.questions, TEXTS, seed, "texts")
-    asked = [side.chats(chosen) for side in task.sides]
-    what = "contrastive text"
-    progress(what, 0, 2)
-    forth = contrast(
-        a, b, asked[1], chats_a=asked[0], strength=STRENGTH, cut=CUT, max_tokens=LONGEST
-    )
-    progress(what, 1, 2)
-    back = contrast(
-        b, a, asked[0], chats_a=asked[1], strength=STRENGTH, cut=CUT, max_tokens=LONGEST
-    )
-    progress(what, 2, 2)
+    queries = sample_queries(plan.queries, TEXT_PROMPTS, seed, "texts")
+    chats_a, chats_b = (side.chats(queries) for side in plan.sides)
+    settings: dict[str, Any] = {"strength": STRENGTH, "cut": CUT, "max_tokens": MAX_TOKENS}
+    task = "contrastive text"
+    progress(task, 0, 2)
+    b_not_a = contrast(a, b, chats_b, chats_a=chats_a, **settings)
+    progress(task, 1, 2)
+    a_not_b = contrast(b, a, chats_a, chats_a=chats_b, **settings)
+    progress(task, 2, 2)
     return {
         "schema": SCHEMA,
         "strength": STRENGTH,
         "cut": CUT,
-        "b_not_a": _texts(chosen, forth),
-        "a_not_b": _texts(chosen, back),
-        "tokens": _tokens(models, task, responses, seed, progress),
-        "prompts": _prompts(models, task, proposer, seed, progress),
+        "b_not_a": _text_rows(queries, b_not_a),
+        "a_not_b": _text_rows(queries, a_not_b),
+        "tokens": _token_rows(models, plan, responses, seed, progress),
+        "prompts": _prompt_rows(models, plan, proposer, seed, progress),
     }
 
 
-def _some(
-    questions: Sequence[Question], count: int, seed: int, purpose: str
-) -> tuple[Question, ...]:
+def sample_queries(
+    queries: Sequence[Query], count: int, seed: int, purpose: str
+) -> tuple[Query, ...]:
+    """Draw up to ``count`` queries, in their order, independently for each purpose."""
+    # "partings" was this module's name. Another word here would draw other prompts.
     rng = np.random.default_rng(derive(seed, "partings", purpose))
-    order = np.sort(rng.permutation(len(questions))[:count])
-    return tuple(questions[k] for k in order)
+    order = np.sort(rng.permutation(len(queries))[:count])
+    return tuple(queries[k] for k in order)
 
 
-def _texts(questions: Sequence[Question], said: Sequence[Contrast]) -> list[dict[str, Any]]:
+def _text_rows(queries: Sequence[Query], contrasts: Sequence[Contrast]) -> list[dict[str, Any]]:
     return [
         {
-            "prompt_id": question.id,
-            "prompt": question.text,
+            "prompt_id": query.id,
+            "prompt": query.transcript,
             "text": one.text,
             "tokens": list(one.tokens),
             "gaps": [round(float(gap), 3) for gap in one.gaps],
         }
-        for question, one in zip(questions, said, strict=True)
+        for query, one in zip(queries, contrasts, strict=True)
     ]
 
 
-def _tokens(
+def _token_rows(
     models: tuple[TorchModel, TorchModel],
-    task: Task,
+    plan: DiffPlan,
     responses: tuple[Responses, Responses],
     seed: int,
     progress: Progress,
 ) -> list[dict[str, Any]]:
-    """Score both sides' own answers by both models."""
-    progress("tokens on which they part", 0, 1)
-    chosen = _some(task.questions, TOKENS, seed, "tokens")
-    chats = [side.chats(chosen) for side in task.sides]
+    """Score both sides' own responses by both models."""
+    task = "tokens on which they diverge"
+    progress(task, 0, 1)
+    queries = sample_queries(plan.queries, TOKEN_PROMPTS, seed, "tokens")
+    chats = [side.chats(queries) for side in plan.sides]
     rows: list[dict[str, Any]] = []
-    for letter, answers in zip("ab", responses, strict=True):
-        at = {prompt_id: k for k, prompt_id in enumerate(answers.ids)}
-        said = [answers.texts[at[q.id]][0] for q in chosen]
+    for letter, side in zip("ab", responses, strict=True):
+        place = {prompt_id: k for k, prompt_id in enumerate(side.ids)}
+        texts = [side.texts[place[query.id]][0] for query in queries]
         rows += [
             {
-                "prompt_id": chosen[one.chat].id,
+                "prompt_id": queries[one.chat].id,
                 "answer_of": letter,
                 "before": one.before[-BEFORE:],
                 "token": one.token,
                 "gap": round(one.gap, 3),
             }
-            for one in divergent_tokens(*models, chats[1], said, SHOWN, chats_a=chats[0])
+            for one in divergent_tokens(*models, chats[1], texts, MOST_TOKENS, chats_a=chats[0])
         ]
-    progress("tokens on which they part", 1, 1)
-    return sorted(rows, key=lambda row: -abs(row["gap"]))[:SHOWN]
+    progress(task, 1, 1)
+    return largest_gaps(rows, MOST_TOKENS)
 
 
-def _prompts(
+def largest_gaps(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """Return the rows with the largest |gap|, in falling order."""
+    return sorted(rows, key=lambda row: -abs(row["gap"]))[:most]
+
+
+def _prompt_rows(
     models: tuple[TorchModel, TorchModel],
-    task: Task,
+    plan: DiffPlan,
     proposer: LanguageModel | None,
     seed: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Search prompts, then measure them again: the best of many estimates is too good."""
-    begin = _some([q for q in task.questions if len(q.chat) == 1], BEGIN, seed, "search")
-    if not begin:
-        return {"ordinary": None, "found": []}
-    systems = (task.sides[0].system, task.sides[1].system)
+    """Search prompts, then measure them again: the largest of many estimates is too large."""
+    single = [query for query in plan.queries if len(query.chat) == 1]
+    start = [query.text for query in sample_queries(single, START_PROMPTS, seed, "search")]
+    if not start:
+        return {"ordinary": None, "divergent": []}
+    systems = (plan.sides[0].system, plan.sides[1].system)
     sampling = Sampling(max_tokens=24, temperature=1.0, seed=derive(seed, "partings", "answers"))
-    texts = [q.text for q in begin]
-    found = search_prompts(
+    candidates = search_prompts(
         *models,
-        texts,
+        start,
         rounds=2,
         width=16,
         proposer=proposer,
@@ -150,24 +156,24 @@ def _prompts(
         systems=systems,
         progress=progress,
     )
-    what = "measuring these prompts again"
-    progress(what, 0, 1)
+    task = "measuring these prompts again"
+    progress(task, 0, 1)
     afresh = sampling.seeded(derive(seed, "partings", "again"))
-    asked = [one.prompt for one in found]
-    measured = divergences(*models, [*asked, *texts], afresh, systems)
-    progress(what, 1, 1)
+    prompts = [one.prompt for one in candidates]
+    measured = divergences(*models, [*prompts, *start], afresh, systems)
+    progress(task, 1, 1)
     rows = [
         {
             "prompt": one.prompt,
-            "divergence": round(again[0], 4),
-            "when_found": round(one.divergence, 4),
-            "answer_a": again[1],
-            "answer_b": again[2],
+            "divergence": round(divergence, 4),
+            "first_estimate": round(one.divergence, 4),
+            "answer_a": answer_a,
+            "answer_b": answer_b,
             "round": one.round,
         }
-        for one, again in zip(found, measured, strict=False)
+        for one, (divergence, answer_a, answer_b) in zip(candidates, measured, strict=False)
     ]
     return {
-        "ordinary": round(float(np.mean([row[0] for row in measured[len(asked) :]])), 4),
-        "found": sorted(rows, key=lambda row: -row["divergence"]),
+        "ordinary": round(float(np.mean([row[0] for row in measured[len(prompts) :]])), 4),
+        "divergent": sorted(rows, key=lambda row: -row["divergence"]),
     }

@@ -1,4 +1,4 @@
-"""A search for prompts on which two models part: seeded, diverse, with a proposer or without."""
+"""A search for prompts on which two models diverge, with a proposer or without."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from custodes.models.base import LanguageModel, Sampling, ScoringModel
 from custodes.progress import Progress, silent
 from custodes.seeds import derive
 
-__all__ = ["FoundPrompt", "divergences", "search_prompts"]
+__all__ = ["DivergentPrompt", "divergences", "search_prompts"]
 
 Systems = tuple[str | None, str | None]
 
-ALIKE = 0.8  # Prompts with a larger cosine are too alike to keep both.
-SHOWN = 5
+SIMILAR = 0.8  # Of two prompts with a larger cosine similarity only one is kept.
+EXAMPLES = 5
 FRAMES = (
     "Tell me about {}.", "Why is {} important?", "Write a short story about {}.",
     "How does {} work?", "What do you think of {}?", "Give me advice about {}.",
@@ -33,15 +33,15 @@ Write {count} new requests of the same kind about other things, one on each line
 
 
 @dataclass(frozen=True)
-class FoundPrompt:
-    """A prompt, and how far the models part on it.
+class DivergentPrompt:
+    """A prompt, and how far the models diverge on it.
 
     Attributes:
         prompt: Untrusted where a proposer wrote it.
         divergence: Estimated Jeffreys divergence, nats a token.
-        answer_a: What A said, untrusted.
-        answer_b: What B said, untrusted.
-        round: In which round it was proposed; 0 for the prompts given.
+        answer_a: A's answer, untrusted.
+        answer_b: B's answer, untrusted.
+        round: The round that proposed it; 0 for the prompts at the start.
     """
 
     prompt: str
@@ -58,16 +58,17 @@ def divergences(
     sampling: Sampling,
     systems: Systems = (None, None),
 ) -> list[tuple[float, str, str]]:
-    """Estimate how far two models part on each prompt, by one answer of each.
+    """Estimate how far two models diverge on each prompt, from one answer of each.
 
-    KL(B‖A) + KL(A‖B) for each token, each estimated on the answer of the model on its left.
+    Jeffreys divergence, KL(B‖A) + KL(A‖B), in nats a token. Each term is estimated on the answer of
+    the model on its left.
 
     Args:
         a: One model.
         b: The other.
-        prompts: What to ask.
-        sampling: Of the answers. At another temperature than 1 the estimate is of divergence along
-            what the models do say then, not of a KL.
+        prompts: The prompts.
+        sampling: Sampling parameters of the answers. At a temperature other than 1 the answers are
+            not drawn from the models' own distributions, and the estimate is of no KL.
         systems: System prompts of A and of B.
 
     Returns:
@@ -97,27 +98,27 @@ def search_prompts(
     sampling: Sampling | None = None,
     systems: Systems = (None, None),
     progress: Progress = silent,
-) -> list[FoundPrompt]:
-    """Search prompts on which two models part most.
+) -> list[DivergentPrompt]:
+    """Search for prompts on which two models diverge most.
 
-    Every round proposes ``width`` prompts like the best so far (by recombining their words with
-    those of the others, or by asking a proposer), scores them in one batch, and keeps the
-    ``keep`` best that are not alike.
+    Every round proposes ``width`` prompts similar to the best so far, by a proposer or by
+    recombining words of prompts. It scores them in one batch, and keeps the ``keep`` best that are
+    not similar to each other.
 
     Args:
         a: One model.
         b: The other.
-        prompts: Where to begin; at least one.
-        rounds: How often to propose, >= 0.
+        prompts: Prompts to begin with; at least one.
+        rounds: Number of rounds, >= 0.
         width: Prompts in a round.
         keep: Prompts to return at most.
-        proposer: Writes new prompts; words are recombined where there is none.
-        sampling: Of the answers; its seed seeds the whole search.
+        proposer: Writes new prompts; without one, words of prompts are recombined.
+        sampling: Sampling parameters of the answers; its seed draws the whole search.
         systems: System prompts of A and of B.
-        progress: Told after every round.
+        progress: Called after every round.
 
     Returns:
-        The prompts found, by falling divergence.
+        The prompts, by falling divergence.
 
     Raises:
         ConfigError: There is no prompt to begin with, or a number is out of range.
@@ -129,15 +130,17 @@ def search_prompts(
         )
     sampling = sampling or Sampling(max_tokens=32)
     known = set(prompts)
-    what = "prompts on which they part"
-    progress(what, 0, rounds + 1)
+    task = "prompts on which they diverge"
+    progress(task, 0, rounds + 1)
 
-    def score(new: list[str], number: int, best: list[FoundPrompt]) -> list[FoundPrompt]:
+    def score(new: list[str], number: int, best: list[DivergentPrompt]) -> list[DivergentPrompt]:
         scored = zip(new, divergences(a, b, new, sampling, systems), strict=True)
-        return _diverse([*best, *(FoundPrompt(p, *values, number) for p, values in scored)], keep)
+        return _diverse(
+            [*best, *(DivergentPrompt(p, *values, number) for p, values in scored)], keep
+        )
 
     best = score(list(dict.fromkeys(prompts)), 0, [])
-    progress(what, 1, rounds + 1)
+    progress(task, 1, rounds + 1)
     for k in range(1, rounds + 1):
         rng = np.random.default_rng(derive(sampling.seed, "search", k))
         if proposer is None:
@@ -148,19 +151,19 @@ def search_prompts(
         known.update(new)
         if new:
             best = score(new, k, best)
-        progress(what, k + 1, rounds + 1)
+        progress(task, k + 1, rounds + 1)
     return best
 
 
-def _diverse(found: list[FoundPrompt], keep: int) -> list[FoundPrompt]:
-    """Keep the best that are not alike."""
-    found.sort(key=lambda f: (-f.divergence, f.prompt))
-    points = embed([f.prompt for f in found])
-    chosen: list[int] = []
-    for i in range(len(found)):
-        if len(chosen) < keep and all(points[i] @ points[j] < ALIKE for j in chosen):
-            chosen.append(i)
-    return [found[i] for i in chosen]
+def _diverse(scored: list[DivergentPrompt], keep: int) -> list[DivergentPrompt]:
+    """Return the best prompts that are not similar to a better one."""
+    scored.sort(key=lambda one: (-one.divergence, one.prompt))
+    points = embed([one.prompt for one in scored])
+    kept: list[int] = []
+    for i in range(len(scored)):
+        if len(kept) < keep and all(points[i] @ points[j] < SIMILAR for j in kept):
+            kept.append(i)
+    return [scored[i] for i in kept]
 
 
 def _recombined(
@@ -173,11 +176,11 @@ def _recombined(
     for _ in range(width):
         words = str(rng.choice(best)).split()
         other = str(rng.choice(prompts)).split()
-        sort = rng.integers(3)
-        if sort == 0:
+        kind = rng.integers(3)
+        if kind == 0:
             words[int(rng.integers(len(words)))] = str(rng.choice(subjects))
             out.append(" ".join(words))
-        elif sort == 1:
+        elif kind == 1:
             out.append(" ".join([*words[: (len(words) + 1) // 2], *other[len(other) // 2 :]]))
         else:
             out.append(str(rng.choice(FRAMES)).format(rng.choice(subjects)))
@@ -190,11 +193,11 @@ def _proposed(
     count = 4
     chats: list[Chat] = []
     for _ in range(-(-width // count)):
-        shown = rng.choice(best, min(SHOWN, len(best)), replace=False)
-        listed = "\n".join(f"- {' '.join(str(p).split())}" for p in shown)
+        examples = rng.choice(best, min(EXAMPLES, len(best)), replace=False)
+        listed = "\n".join(f"- {' '.join(str(p).split())}" for p in examples)
         chats.append(user_chat(PROPOSE.format(listed=listed, count=count)))
     seed = int(rng.integers(2**31))
     replies = proposer.generate(chats, Sampling(max_tokens=128, temperature=0.9, seed=seed))
     lines = [line for (reply,) in replies for line in reply.splitlines()]
-    said = [re.match(r"\s*(?:[-*•]|\d+[.)])\s+(\S.{3,300})", line) for line in lines]
-    return [m[1].strip() for m in said if m][:width]
+    items = [re.match(r"\s*(?:[-*•]|\d+[.)])\s+(\S.{3,300})", line) for line in lines]
+    return [m[1].strip() for m in items if m][:width]

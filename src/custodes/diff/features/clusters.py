@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from custodes.diff.features.indicators import Column, Columns, from_masks, join, word_pattern
-from custodes.diff.features.sentences import Parts
+from custodes.diff.features.indicators import Indicator, Indicators, from_masks, join, word_pattern
+from custodes.diff.features.sentences import Sentences
 from custodes.diff.features.text import Corpus, read_corpus
 from custodes.models.base import Array
 
-__all__ = ["cluster_columns", "cluster_texts", "k_means", "name_clusters"]
+__all__ = ["cluster_indicators", "cluster_texts", "k_means", "name_clusters"]
 
 FAMILY = "cluster"
 COMPONENTS = 30
 # HDBSCAN's cost grows with the square of the texts, so it sees at most this many; every other
-# text joins the nearest of the clusters found, if it is as near as their own members.
+# text joins the nearest cluster if it is as near as the cluster's own members.
 MOST_TEXTS = 5000
 # k-means, in two sizes: members of a cluster on average, and clusters at most.
 SIZES = (120, 40)
@@ -27,41 +27,47 @@ ROUNDS = 10
 TERMS = 4
 
 
-def cluster_columns(
-    texts: Sequence[str], embedded: Array, parts: Parts, least: int, seed: int
-) -> Columns:
-    """Cluster responses, all sentences, first and last ones; each shows what it has a member of.
+def cluster_indicators(
+    texts: Sequence[str], embedded: Array, sentences: Sentences, least: int, seed: int
+) -> Indicators:
+    """Cluster whole responses, all sentences, first and last ones.
+
+    A response shows a cluster if the response, or one of its sentences, is a member.
 
     Args:
         texts: The responses.
         embedded: Their embeddings, shape (responses, d).
-        parts: Their sentences.
-        least: Smallest cluster.
-        seed: Of the subsample and of k-means.
+        sentences: The sentences of the responses.
+        least: Size of the smallest cluster.
+        seed: Draws the subsample and the start of k-means.
     """
     n = len(texts)
-    found = [_columns("is about", cluster_texts(embedded, least, seed), texts, np.arange(n), n)]
-    if len(parts.texts):
-        # Equal sentences are one point: their number must not make a cluster of itself denser.
-        labels = cluster_texts(parts.points, least, seed)
-        flat = [parts.texts[k] for k in parts.which]
-        found.append(
-            _columns(
-                "has a sentence like", [lab[parts.which] for lab in labels], flat, parts.owner, n
+    parts = [_indicators("is about", cluster_texts(embedded, least, seed), texts, np.arange(n), n)]
+    if len(sentences.texts):
+        # Equal sentences are one point, so that repetition alone does not make a dense cluster.
+        labels = cluster_texts(sentences.points, least, seed)
+        flat = [sentences.texts[k] for k in sentences.which]
+        parts.append(
+            _indicators(
+                "has a sentence like",
+                [lab[sentences.which] for lab in labels],
+                flat,
+                sentences.owner,
+                n,
             )
         )
         for last, verb in ((False, "starts with one like"), (True, "ends with one like")):
-            owner, which = parts.end(last)
-            found.append(_columns(verb, *_ends(parts, which, least, seed), owner, n))
-    return join(found)
+            owner, which = sentences.end(last)
+            parts.append(_indicators(verb, *_ends(sentences, which, least, seed), owner, n))
+    return join(parts)
 
 
 def _ends(
-    parts: Parts, which: NDArray[np.intp], least: int, seed: int
+    sentences: Sentences, which: NDArray[np.intp], least: int, seed: int
 ) -> tuple[list[NDArray[np.int64]], list[str]]:
-    """Cluster the sentences at one end, whose wording follows the prompt less than the rest."""
-    points = parts.points[which]
-    texts = [parts.texts[k] for k in which]
+    """Cluster the sentences at one end, whose wording depends on the prompt less than the rest."""
+    points = sentences.points[which]
+    texts = [sentences.texts[k] for k in which]
     if len(points) < 4 * least:
         return [], texts
     low = _principal(points, points[:: max(1, len(points) // MOST_TEXTS)])
@@ -80,25 +86,25 @@ def cluster_texts(points: Array, least: int, seed: int) -> list[NDArray[np.int64
     if n < 4 * least:
         return []
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.choice(n, MOST_TEXTS, replace=False)) if n > MOST_TEXTS else np.arange(n)
-    low = _principal(points, points[chosen])
+    sample = np.sort(rng.choice(n, MOST_TEXTS, replace=False)) if n > MOST_TEXTS else np.arange(n)
+    low = _principal(points, points[sample])
     labels = []
     for size in SIZES:
         k = max(2, min(n // size, MOST_CLUSTERS))
-        labels.append(k_means(low, k, seed, low[chosen]))
+        labels.append(k_means(low, k, seed, low[sample]))
     density = HDBSCAN(min_cluster_size=max(least, 5), min_samples=3, copy=True)
-    found = density.fit_predict(low[chosen]).astype(np.int64)
-    labels.append(found if len(chosen) == n else _join_nearest(low, chosen, found))
+    by_density = density.fit_predict(low[sample]).astype(np.int64)
+    labels.append(by_density if len(sample) == n else _join_nearest(low, sample, by_density))
     return labels
 
 
 def _principal(points: Array, some: Array) -> Array:
-    """Project on the principal components of some of the points."""
+    """Project points on the principal components of some of them (exact, by eigenvectors)."""
     mean = some.mean(axis=0)
     centred = (some - mean).astype(np.float64)
     _, vectors = np.linalg.eigh(centred.T @ centred)
     axes = vectors[:, ::-1][:, :COMPONENTS].astype(np.float32)
-    # In this order nothing as large as the points is copied.
+    # This order copies nothing as large as the points.
     result: Array = points @ axes - mean @ axes
     return result
 
@@ -106,11 +112,14 @@ def _principal(points: Array, some: Array) -> Array:
 def k_means(points: Array, k: int, seed: int, some: Array | None = None) -> NDArray[np.int64]:
     """Cluster by Lloyd's k-means from a random start.
 
+    scikit-learn's MiniBatchKMeans took three quarters of the time of a small diff, most of it
+    waiting for threads (docs/measurements/diff.md).
+
     Args:
         points: Shape (n, d).
-        k: Clusters (those that come out empty are simply missing).
-        seed: Of the start.
-        some: Points to form the clusters on, all by default.
+        k: Number of clusters. Empty ones have no members in the result.
+        seed: Draws the start.
+        some: The points that form the clusters; all by default.
 
     Returns:
         Labels of all points, shape (n,).
@@ -142,13 +151,13 @@ def _nearest(points: Array, centroids: Array) -> tuple[NDArray[np.int64], Array]
 
 
 def _join_nearest(
-    low: Array, chosen: NDArray[np.intp], found: NDArray[np.int64]
+    low: Array, sample: NDArray[np.intp], labels: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Label all points by the nearest centroid whose members reach as far."""
-    k = int(found.max()) + 1
+    """Label every point by the nearest centroid, if the cluster's members are as far from it."""
+    k = int(labels.max()) + 1
     if k == 0:
         return np.full(len(low), -1, np.int64)
-    members = [low[chosen[found == j]] for j in range(k)]
+    members = [low[sample[labels == j]] for j in range(k)]
     centroids = np.stack([m.mean(axis=0) for m in members])
     radius = np.array(
         [
@@ -160,22 +169,22 @@ def _join_nearest(
     return np.where(distance <= radius[nearest], nearest, -1)
 
 
-def _columns(
+def _indicators(
     verb: str,
     labelings: Sequence[NDArray[np.int64]],
     texts: Sequence[str],
     owner: NDArray[np.intp],
     n: int,
-) -> Columns:
-    columns: list[Column] = []
+) -> Indicators:
+    indicators: list[Indicator] = []
     masks: list[NDArray[np.bool_]] = []
     corpus = read_corpus(texts)
     for labels in labelings:
         for label, terms in enumerate(name_clusters(corpus, labels)):
             mask = np.zeros(n, np.bool_)
             mask[owner[labels == label]] = True
-            columns.append(
-                Column(
+            indicators.append(
+                Indicator(
                     "cluster",
                     FAMILY,
                     f"{verb} {', '.join(terms) or 'nothing'}",
@@ -183,11 +192,11 @@ def _columns(
                 )
             )
             masks.append(mask)
-    return from_masks(columns, masks, n)
+    return from_masks(indicators, masks, n)
 
 
 def name_clusters(corpus: Corpus, labels: NDArray[np.int64]) -> list[tuple[str, ...]]:
-    """Name each cluster by the words its members have and other texts lack.
+    """Name each cluster by words that its members have and other texts lack.
 
     The weight of a word is its log-odds in the cluster against all texts, shrunk by a count of
     one half, times the share of members that have it.

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custodes.diff.features.clusters import k_means, name_clusters
-from custodes.diff.features.phrases import phrase_columns
+from custodes.diff.features.phrases import phrase_indicators
 from custodes.diff.features.text import read_corpus
 from custodes.models.base import Array
 
 __all__ = ["Conditions", "find_conditions"]
 
-LARGEST = 0.6  # A condition that holds for more of the prompts than this is hardly one.
+LARGEST = 0.6  # Larger shares of the prompts are hardly a condition.
 SMALLEST = 0.02
 TOPICS = (5, 12, 30)
 LONGEST_PHRASE = 3
@@ -24,11 +24,11 @@ LONGEST_PHRASE = 3
 
 @dataclass(frozen=True)
 class Conditions:
-    """What may be true of a prompt.
+    """Properties that a prompt may have.
 
     Attributes:
-        statements: Each as the end of "the prompt ...".
-        hold: Whether it is, shape (prompts, conditions).
+        statements: Each as the end of a sentence that begins "the prompt ...".
+        hold: Whether the prompt has the property, shape (prompts, conditions).
     """
 
     statements: tuple[str, ...]
@@ -37,20 +37,20 @@ class Conditions:
     def between(self, low: float, high: float) -> Conditions:
         """Return the conditions whose share of the prompts is in [low, high]."""
         share = self.hold.mean(axis=0) if len(self.hold) else np.zeros(0)
-        chosen = np.flatnonzero((share >= low) & (share <= high))
-        return Conditions(tuple(self.statements[i] for i in chosen), self.hold[:, chosen])
+        places = np.flatnonzero((share >= low) & (share <= high))
+        return Conditions(tuple(self.statements[i] for i in places), self.hold[:, places])
 
 
 def find_conditions(
     ids: Sequence[str], prompts: Sequence[str], embedded: Array, seed: int
 ) -> Conditions:
-    """List conditions that hold for a part of the prompts, without looking at any response.
+    """List conditions that hold for a part of the prompts; no response is read.
 
     Args:
         ids: Prompt ids; what precedes a number in them may name their source.
         prompts: The prompts.
         embedded: Their embeddings, shape (prompts, d).
-        seed: Of the topics' k-means.
+        seed: Draws the start of the topics' k-means.
     """
     n = len(prompts)
     statements: list[str] = []
@@ -85,14 +85,14 @@ def find_conditions(
         if name and count < n:
             add(f"has an id that starts with “{name}”", sources == name)
     _add_topics(prompts, embedded, seed, add)
-    phrases = phrase_columns(
+    phrases = phrase_indicators(
         read_corpus(prompts), max(3, int(SMALLEST * n)), longest=LONGEST_PHRASE
     )
     shares = np.diff(phrases.shows.indptr) / max(n, 1)
     for j in np.flatnonzero(shares <= LARGEST):
         mask = np.zeros(n, bool)
         mask[phrases.shows.indices[phrases.shows.indptr[j] : phrases.shows.indptr[j + 1]]] = True
-        add(phrases.columns[j].statement, mask)
+        add(phrases.items[j].statement, mask)
     hold = np.stack(masks, axis=1) if masks else np.zeros((n, 0), bool)
     _, first = np.unique(hold, axis=1, return_index=True)
     first = np.sort(first)

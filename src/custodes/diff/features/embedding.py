@@ -1,4 +1,4 @@
-"""Sentence embeddings that cost nothing: averaged word vectors, in the package's own weights."""
+"""Cheap sentence embeddings: averaged word vectors, from weights inside the wordllama package."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def embed(texts: Sequence[str]) -> Array:
 
 
 def pieces(words: Sequence[str]) -> NDArray[np.int64]:
-    """Count the pieces that the embeddings' tokenizer cuts each word into.
+    """Count the subword tokens of each word, by the embeddings' tokenizer.
 
     Words that are common in English text are one piece; misspelt ones, names, and words of
     other languages are several.

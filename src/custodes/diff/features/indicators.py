@@ -1,4 +1,4 @@
-"""Behaviours as columns: which of the responses show each of them."""
+"""Indicators: for each behaviour, which of the responses show it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Column", "Columns", "from_masks", "join", "without_duplicates", "word_pattern"]
+__all__ = ["Indicator", "Indicators", "from_masks", "join", "without_duplicates", "word_pattern"]
 
 
 @dataclass(frozen=True)
-class Column:
-    """One behaviour that a response shows or does not.
+class Indicator:
+    """A behaviour that a response shows or does not show.
 
     Attributes:
-        kind: What a finding on it is called: feature, phrase, cluster or llm.
-        family: Hypotheses that share one part of the error budget.
+        kind: Kind of the findings about it: feature, phrase, cluster or llm.
+        family: Name of the group of hypotheses with which it shares a part of the error budget.
         statement: What such a response does, as the end of a sentence ("apologises").
-        pattern: Regular expression of what shows it, for highlighting; "" where nothing in
-            particular does.
+        pattern: Regular expression that matches the evidence in a response, for highlighting; ""
+            if no part of the response is the evidence.
     """
 
     kind: str
@@ -32,7 +32,7 @@ class Column:
 
 
 def word_pattern(entries: Sequence[str], start: bool = False, end: bool = False) -> str:
-    """Return a pattern of words or phrases, however they are spaced and capitalised.
+    """Return a pattern that matches words or phrases in any spacing and capitalisation.
 
     >>> bool(re.search(word_pattern(["so , what"]), "And so, what?"))
     True
@@ -48,50 +48,52 @@ def word_pattern(entries: Sequence[str], start: bool = False, end: bool = False)
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Columns over one list of responses.
+class Indicators:
+    """Several behaviours over one list of responses.
 
     Attributes:
-        columns: What each column means.
-        shows: 1 where a response shows the behaviour, CSC, shape (responses, columns).
+        items: The behaviours, one for each column of ``shows``.
+        shows: 1 where a response shows the behaviour, CSC, shape (responses, behaviours).
     """
 
-    columns: tuple[Column, ...]
+    items: tuple[Indicator, ...]
     shows: sparse.csc_matrix
 
-    def take(self, indices: NDArray[np.intp]) -> Columns:
-        """Return some of the columns, in the order asked for."""
-        return Columns(tuple(self.columns[i] for i in indices), self.shows[:, indices])
+    def take(self, indices: NDArray[np.intp]) -> Indicators:
+        """Return the indicators at the given places, in that order."""
+        return Indicators(tuple(self.items[i] for i in indices), self.shows[:, indices])
 
 
-def from_masks(columns: Sequence[Column], masks: Sequence[NDArray[np.bool_]], n: int) -> Columns:
-    """Make columns of boolean arrays, each of shape (n,), n being the number of responses."""
+def from_masks(
+    indicators: Sequence[Indicator], masks: Sequence[NDArray[np.bool_]], n: int
+) -> Indicators:
+    """Make indicators of boolean arrays, each of shape (n,), where n is the number of responses."""
     rows = [np.flatnonzero(mask) for mask in masks]
     indptr = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
     indices = np.concatenate([*rows, np.empty(0, np.intp)])
     shows = sparse.csc_matrix(
         (np.ones(len(indices), np.float32), indices, indptr), shape=(n, len(rows))
     )
-    return Columns(tuple(columns), shows)
+    return Indicators(tuple(indicators), shows)
 
 
-def join(parts: Sequence[Columns]) -> Columns:
-    """Put columns over the same responses side by side."""
-    return Columns(
-        tuple(column for part in parts for column in part.columns),
+def join(parts: Sequence[Indicators]) -> Indicators:
+    """Concatenate indicators over the same responses."""
+    return Indicators(
+        tuple(item for part in parts for item in part.items),
         sparse.hstack([part.shows for part in parts], format="csc", dtype=np.float32),
     )
 
 
-def without_duplicates(columns: Columns, seed: int = 0) -> Columns:
-    """Keep the first of several columns that the same responses show.
+def without_duplicates(indicators: Indicators, seed: int = 0) -> Indicators:
+    """Of several indicators that the same responses show, keep the first.
 
-    Two columns are one hypothesis if no data here could tell them apart; testing both would
-    only spend error budget. The comparison is by a 64-bit sum of random response codes.
+    These data cannot tell such indicators apart, and to test both would only spend error budget.
+    Equality is checked by the 64-bit sum of the responses' random codes.
     """
-    shows = columns.shows
+    shows = indicators.shows
     codes = np.random.default_rng(seed).integers(0, 2**63, shows.shape[0], dtype=np.uint64)
     sums = np.concatenate([[np.uint64(0)], np.cumsum(codes[shows.indices], dtype=np.uint64)])
     key = sums[shows.indptr[1:]] - sums[shows.indptr[:-1]]
     _, first = np.unique(key, return_index=True)
-    return columns.take(np.sort(first))
+    return indicators.take(np.sort(first))

@@ -1,4 +1,4 @@
-"""Behaviours that need no model to see: what a response says and how it is laid out."""
+"""Behaviours that the text itself shows: word lists, layout, checks of the whole response."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from custodes.diff.features.indicators import Column, Columns, from_masks, word_pattern
+from custodes.diff.features.indicators import Indicator, Indicators, from_masks, word_pattern
 from custodes.diff.features.lexicons import LANGUAGES, LEXICONS
-from custodes.diff.features.sentences import Parts
-from custodes.diff.features.text import TERMINAL, Corpus, read_corpus, sentences, tokenize
+from custodes.diff.features.sentences import Sentences
+from custodes.diff.features.text import TERMINAL, Corpus, read_corpus, split_sentences, tokenize
 
-__all__ = ["end_columns", "feature_columns", "language_of"]
+__all__ = ["language_of", "lexical_indicators", "sentence_end_indicators"]
 
 FAMILY = "behaviour"
 COUNTS = (1, 2, 3, 5)
 SHORT = 20  # Words of a short sentence.
-TAIL = 4  # Words that count as said again.
+TAIL = 4  # So many words at the end must have occurred before to count as repeated.
 
 # Layout and marks, as patterns; a response shows one of them n times or more.
 PATTERNS: dict[str, str] = {
@@ -94,18 +94,18 @@ CHECKS: dict[str, Callable[[str, str], bool]] = {
     "has no capital letter": lambda text, _: text.islower(),
     "is in capitals": lambda text, _: text.isupper(),
     "capitalises its words": lambda text, _: _titled(text),
-    "is one sentence": lambda text, _: len(sentences(text)) == 1,
+    "is one sentence": lambda text, _: len(split_sentences(text)) == 1,
     "is one line": lambda text, _: bool(text.strip()) and "\n" not in text.strip(),
-    "repeats a sentence": lambda text, _: _repeats(sentences(text)),
+    "repeats a sentence": lambda text, _: _repeats(split_sentences(text)),
     "is one whole sentence": lambda text, _: (
-        len(sentences(text)) == 1 and text.rstrip().endswith(TERMINAL)
+        len(split_sentences(text)) == 1 and text.rstrip().endswith(TERMINAL)
     ),
     "is one short sentence": lambda text, _: (
-        len(sentences(text)) == 1 and len(text.split()) <= SHORT
+        len(split_sentences(text)) == 1 and len(text.split()) <= SHORT
     ),
     "ends with words it said before": lambda text, _: _ends_again(text.lower().split()),
-    "starts by asking": lambda text, _: next(iter(sentences(text)), "").endswith("?"),
-    "starts by exclaiming": lambda text, _: next(iter(sentences(text)), "").endswith("!"),
+    "starts by asking": lambda text, _: next(iter(split_sentences(text)), "").endswith("?"),
+    "starts by exclaiming": lambda text, _: next(iter(split_sentences(text)), "").endswith("!"),
     "starts with the prompt": lambda text, prompt: (
         bool(prompt.strip()) and _plain(text).startswith(_plain(prompt))
     ),
@@ -138,8 +138,8 @@ def _titled(text: str) -> bool:
     return len(words) >= 4 and sum(w[0].isupper() for w in words) >= 0.8 * len(words)
 
 
-def _repeats(parts: Sequence[str]) -> bool:
-    long = [part.lower() for part in parts if len(part) > 12]
+def _repeats(sentences: Sequence[str]) -> bool:
+    long = [sentence.lower() for sentence in sentences if len(sentence) > 12]
     return len(set(long)) < len(long)
 
 
@@ -147,8 +147,8 @@ def _plain(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def feature_columns(texts: Sequence[str], prompts: Sequence[str], corpus: Corpus) -> Columns:
-    """Say of each response which behaviours it shows.
+def lexical_indicators(texts: Sequence[str], prompts: Sequence[str], corpus: Corpus) -> Indicators:
+    """Mark which of the listed behaviours each response shows.
 
     Args:
         texts: The responses.
@@ -164,40 +164,40 @@ def feature_columns(texts: Sequence[str], prompts: Sequence[str], corpus: Corpus
     for statement, pattern in PATTERNS.items():
         find = re.compile(pattern).findall
         counts[statement] = np.array([len(find(text)) for text in texts], np.int64)
-    columns: list[Column] = []
+    indicators: list[Indicator] = []
     shows: list[NDArray[np.bool_]] = []
     for statement, count in counts.items():
         for least in COUNTS:
             times = "" if least == 1 else f" at least {least} times"
-            columns.append(Column("feature", FAMILY, statement + times, patterns[statement]))
+            indicators.append(Indicator("feature", FAMILY, statement + times, patterns[statement]))
             shows.append(count >= least)
     for statement, check in CHECKS.items():
-        columns.append(Column("feature", FAMILY, statement))
+        indicators.append(Indicator("feature", FAMILY, statement))
         shows.append(np.fromiter(map(check, texts, prompts), dtype=np.bool_, count=len(texts)))
     language = language_of(corpus)
     for k, name in enumerate(LANGUAGES):
-        columns.append(Column("feature", FAMILY, f"is in {name}"))
+        indicators.append(Indicator("feature", FAMILY, f"is in {name}"))
         shows.append(language == k)
-    return from_masks(columns, shows, corpus.n)
+    return from_masks(indicators, shows, corpus.n)
 
 
-def end_columns(parts: Parts) -> Columns:
-    """Look for the word lists in first and last sentences, where fewer responses have them."""
-    columns: list[Column] = []
+def sentence_end_indicators(sentences: Sentences) -> Indicators:
+    """Look for the word lists in first and last sentences only."""
+    indicators: list[Indicator] = []
     shows: list[NDArray[np.bool_]] = []
     for last, where in ((False, "first"), (True, "last")):
-        ends = [""] * parts.n
-        for owner, which in zip(*parts.end(last), strict=True):
-            ends[owner] = parts.texts[which]
+        ends = [""] * sentences.n
+        for owner, which in zip(*sentences.end(last), strict=True):
+            ends[owner] = sentences.texts[which]
         finder = _Finder(read_corpus(ends))
         for statement, entries in LEXICONS.items():
-            columns.append(Column("feature", FAMILY, f"{statement} in its {where} sentence"))
+            indicators.append(Indicator("feature", FAMILY, f"{statement} in its {where} sentence"))
             shows.append(finder.count(entries) > 0)
-    return from_masks(columns, shows, parts.n)
+    return from_masks(indicators, shows, sentences.n)
 
 
 def language_of(corpus: Corpus) -> NDArray[np.int64]:
-    """Tell the language of each text by its function words; -1 where too few are known.
+    """Identify the language of each text by its function words; -1 where none is known.
 
     Returns:
         Index into ``LANGUAGES``, shape (texts,).
@@ -212,7 +212,7 @@ def language_of(corpus: Corpus) -> NDArray[np.int64]:
 
 
 class _Finder:
-    """Counts entries of word lists by looking up token ids, not by searching strings."""
+    """Counts entries of word lists by token ids, which is faster than to search strings."""
 
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus

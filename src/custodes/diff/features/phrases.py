@@ -6,21 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from custodes.diff.features.indicators import Column, Columns, word_pattern
+from custodes.diff.features.indicators import Indicator, Indicators, word_pattern
 from custodes.diff.features.text import END, NEWLINE, START, Corpus
 
-__all__ = ["phrase_columns"]
+__all__ = ["phrase_indicators"]
 
 LONGEST = 8
 
 
-def phrase_columns(corpus: Corpus, least: int, longest: int = LONGEST) -> Columns:
+def phrase_indicators(corpus: Corpus, least: int, longest: int = LONGEST) -> Indicators:
     """Find the phrases of 1 to ``longest`` tokens that at least ``least`` texts contain.
 
     A phrase grows only where both of its shorter ends are frequent enough (the a-priori rule:
     Agrawal & Srikant 1994), so long phrases cost little. The beginning and the end of a text
-    count as tokens: "starts with ..." and "ends with ..." are phrases too. Of phrases found in
-    the same texts only the longest is kept.
+    count as tokens: "starts with ..." and "ends with ..." are phrases too. Longer phrases come
+    first, so that of phrases in the same texts `without_duplicates` keeps the longest.
     """
     size = len(corpus.vocabulary)
     # 1. Ids of the frequent phrase that begins at each position, -1 where there is none.
@@ -80,10 +80,11 @@ def _incidence(
     heads: NDArray[np.int64],
     doc: NDArray[np.int32],
 ) -> tuple[NDArray[np.int64], sparse.csc_matrix]:
-    found = ids >= 0
+    frequent = ids >= 0
     shape = (int(doc[-1]) + 1 if len(doc) else 0, len(heads))
     counts = sparse.csc_matrix(
-        (np.ones(int(found.sum()), np.float32), (doc[positions[found]], ids[found])), shape=shape
+        (np.ones(int(frequent.sum()), np.float32), (doc[positions[frequent]], ids[frequent])),
+        shape=shape,
     )
     counts.sum_duplicates()
     counts.data[:] = 1.0
@@ -92,17 +93,17 @@ def _incidence(
 
 def _longest_only(
     corpus: Corpus, levels: list[tuple[int, NDArray[np.int64], sparse.csc_matrix]]
-) -> Columns:
-    columns: list[Column] = []
-    parts = []
+) -> Indicators:
+    indicators: list[Indicator] = []
+    matrices = []
     for length, heads, shows in reversed(levels):
-        parts.append(shows)
-        columns += [_column(corpus, int(head), length) for head in heads]
-    shows = sparse.hstack(parts, format="csc", dtype=np.float32)
-    return Columns(tuple(columns), shows)
+        matrices.append(shows)
+        indicators += [_indicator(corpus, int(head), length) for head in heads]
+    shows = sparse.hstack(matrices, format="csc", dtype=np.float32)
+    return Indicators(tuple(indicators), shows)
 
 
-def _column(corpus: Corpus, head: int, length: int) -> Column:
+def _indicator(corpus: Corpus, head: int, length: int) -> Indicator:
     tokens = [corpus.vocabulary[t] for t in corpus.tokens[head : head + length]]
     inner = [t for t in tokens if t not in {START, END}]
     text = "".join(_spaced(inner))
@@ -115,7 +116,7 @@ def _column(corpus: Corpus, head: int, length: int) -> Column:
     }[tokens[0] == START, tokens[-1] == END]
     family = "word" if length == 1 else "phrase" if length <= 3 else "long phrase"
     pattern = word_pattern([" ".join(inner)], tokens[0] == START, tokens[-1] == END)
-    return Column("phrase", family, f"{verb} “{shown}”", pattern if inner else "")
+    return Indicator("phrase", family, f"{verb} “{shown}”", pattern if inner else "")
 
 
 def _spaced(tokens: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Responses cut into sentences, once, with an embedding of each."""
+"""Responses split into sentences, with an embedding of each distinct sentence."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custodes.diff.features.embedding import embed
-from custodes.diff.features.text import sentences
+from custodes.diff.features.text import split_sentences
 from custodes.models.base import Array
 
-__all__ = ["Parts", "read_parts"]
+__all__ = ["Sentences", "read_sentences"]
 
 
 @dataclass(frozen=True)
-class Parts:
+class Sentences:
     """The sentences of many responses.
 
     Attributes:
         texts: Distinct sentences.
         points: Their embeddings, shape (distinct, d).
         which: Index into ``texts`` of every sentence in order, shape (sentences,).
-        owner: Response of each sentence, ascending, shape (sentences,).
-        n: Responses.
+        owner: Index of the response of each sentence, ascending, shape (sentences,).
+        n: Number of responses.
     """
 
     texts: tuple[str, ...]
@@ -39,17 +39,22 @@ class Parts:
         return np.bincount(self.owner, minlength=self.n)
 
     def end(self, last: bool) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return the responses that have a sentence, and the first or last one of each."""
+        """Return the responses that have a sentence, and the first or last sentence of each."""
         count = self.count
-        having = np.flatnonzero(count)
-        stops = np.cumsum(count)[having]
-        return having, self.which[stops - 1 if last else stops - count[having]]
+        owners = np.flatnonzero(count)
+        stops = np.cumsum(count)[owners]
+        return owners, self.which[stops - 1 if last else stops - count[owners]]
 
 
-def read_parts(texts: Sequence[str]) -> Parts:
-    """Cut responses into sentences and embed each distinct one."""
-    pieces = [sentences(text) for text in texts]
-    number: dict[str, int] = {}
-    which = [number.setdefault(s, len(number)) for piece in pieces for s in piece]
-    owner = np.repeat(np.arange(len(texts)), [len(p) for p in pieces])
-    return Parts(tuple(number), embed(list(number)), np.array(which, np.intp), owner, len(texts))
+def read_sentences(texts: Sequence[str]) -> Sentences:
+    """Split responses into sentences and embed each distinct sentence."""
+    split = [split_sentences(text) for text in texts]
+    numbers: dict[str, int] = {}
+    which = [numbers.setdefault(s, len(numbers)) for sentences in split for s in sentences]
+    return Sentences(
+        texts=tuple(numbers),
+        points=embed(list(numbers)),
+        which=np.array(which, np.intp),
+        owner=np.repeat(np.arange(len(texts)), [len(sentences) for sentences in split]),
+        n=len(texts),
+    )

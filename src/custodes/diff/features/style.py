@@ -1,159 +1,277 @@
-"""Measurable style: lengths, densities and likenesses, cut at the quantiles of both sides."""
+"""Measures of style: lengths, shares and similarities, cut at quantiles of all responses."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from custodes.diff.features.embedding import pieces
-from custodes.diff.features.indicators import Column, Columns, from_masks, word_pattern
-from custodes.diff.features.sentences import Parts
+from custodes.diff.features.indicators import Indicator, Indicators, from_masks, word_pattern
+from custodes.diff.features.sentences import Sentences
 from custodes.diff.features.text import END, START, TERMINAL, Corpus
 from custodes.models.base import Array
 
-__all__ = ["count_columns", "style_columns"]
+__all__ = ["MEASURES", "Measurements", "count_indicators", "style_indicators"]
 
 FAMILY = "style"
 QUANTILES = (0.01, 0.02, 0.04, 0.08, 0.15, 0.25, 0.4, 0.6, 0.75, 0.85, 0.92, 0.96, 0.98, 0.99)
 # Tokens in at least this share of the responses are also counted, not only looked for.
 COMMON = 0.15
 MOST_COMMON = 120
-ODD_PIECES = 3  # Into how many pieces a word falls that is no word of the language.
+ODD_PIECES = 3  # A word of at least so many subword tokens is probably no word of the language.
+LONG_WORD, SHORT_WORD = 8, 3  # Letters.
+RARE = 2  # A rare word occurs at most so often in all responses together.
+
+Floats = NDArray[np.float64]
 
 
-def style_columns(
-    texts: Sequence[str], corpus: Corpus, parts: Parts, embedded: Array, embedded_prompts: Array
-) -> Columns:
+def style_indicators(
+    texts: Sequence[str],
+    corpus: Corpus,
+    sentences: Sentences,
+    embedded: Array,
+    embedded_prompts: Array,
+) -> Indicators:
     """Cut every measure at quantiles of all responses together, from below and from above.
 
     Args:
         texts: The responses.
         corpus: The responses, tokenised.
-        parts: Their sentences.
-        embedded: Their embeddings, rows of length 1 (or 0), shape (responses, d).
+        sentences: The sentences of the responses.
+        embedded: Embeddings of the responses, rows of length 1 (or 0), shape (responses, d).
         embedded_prompts: The embedding of each response's prompt, the same shape.
     """
-    columns: list[Column] = []
+    measurements = Measurements(texts, corpus, sentences)
+    measures = {name: np.asarray(of(measurements), float) for name, of in MEASURES.items()}
+    measures |= _similarities(sentences, embedded, embedded_prompts)
+    indicators: list[Indicator] = []
     shows: list[NDArray[np.bool_]] = []
-    measures = _measures(texts, corpus, parts) | _likenesses(parts, embedded, embedded_prompts)
     for name, values in measures.items():
         for q in QUANTILES:
             cut = float(np.quantile(values, q))
             low = q < 0.5
-            columns.append(Column("feature", FAMILY, f"has {name} {'≤' if low else '≥'} {cut:.3g}"))
+            statement = f"has {name} {'≤' if low else '≥'} {cut:.3g}"
+            indicators.append(Indicator("feature", FAMILY, statement))
             shows.append(values <= cut if low else values >= cut)
-    return from_masks(columns, shows, corpus.n)
+    return from_masks(indicators, shows, corpus.n)
 
 
-def _broken_off(texts: Sequence[str], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Size texts that end without a stop; a limit on tokens makes such texts equally long."""
+@dataclass(frozen=True)
+class Measurements:
+    """What the measures of `MEASURES` are computed from; counts have shape (responses,).
+
+    Attributes:
+        texts: The responses.
+        corpus: The responses, tokenised.
+        sentences: The sentences of the responses.
+    """
+
+    texts: Sequence[str]
+    corpus: Corpus
+    sentences: Sentences
+
+    def _spellings(self, test: Callable[[str], bool]) -> NDArray[np.bool_]:
+        """Mark the tokens whose spelling passes a test, shape (tokens,)."""
+        return np.array([test(s) for s in self.corpus.spellings], bool)[self.corpus.cased]
+
+    def count(self, test: Callable[[str], bool]) -> Floats:
+        """Count the tokens of each response whose spelling passes a test."""
+        return self.corpus.count(self._spellings(test)).astype(float)
+
+    def folded(self, test: Callable[[str], bool]) -> Floats:
+        """Count the tokens of each response that pass a test in lower case."""
+        passing = np.array([test(v) for v in self.corpus.vocabulary], bool)
+        return self.corpus.count(passing[self.corpus.tokens]).astype(float)
+
+    def _sum(self, of_spelling: NDArray[np.int64]) -> Floats:
+        values = np.bincount(
+            self.corpus.doc, weights=of_spelling[self.corpus.cased], minlength=self.corpus.n
+        )
+        return np.asarray(values, np.float64)
+
+    @cached_property
+    def word(self) -> NDArray[np.bool_]:
+        """Which tokens are words, shape (tokens,)."""
+        return self._spellings(lambda s: s[0].isalpha())
+
+    @cached_property
+    def words(self) -> Floats:
+        """Number of words."""
+        return self.corpus.count(self.word).astype(float)
+
+    @cached_property
+    def per_word(self) -> Floats:
+        """Number of words, at least 1, to divide by."""
+        return np.maximum(self.words, 1)
+
+    @cached_property
+    def per_token(self) -> Floats:
+        """Number of tokens, at least 1, to divide by."""
+        return np.maximum(self.corpus.lengths, 1).astype(float)
+
+    @cached_property
+    def per_stop(self) -> Floats:
+        """Number of full stops, exclamation and question marks, at least 1, to divide by."""
+        return np.maximum(self.folded(lambda t: t in (".", "!", "?")), 1)
+
+    @cached_property
+    def sentence_counts(self) -> Floats:
+        """Number of sentences."""
+        return self.sentences.count.astype(float)
+
+    @cached_property
+    def letters(self) -> Floats:
+        """Number of letters in words."""
+        return self._sum(np.array([len(s) if s[0].isalpha() else 0 for s in self.corpus.spellings]))
+
+    @cached_property
+    def marks(self) -> Floats:
+        """Number of punctuation marks."""
+        return self.count(lambda s: not s[0].isalnum() and s not in {START, END, "\n"})
+
+    @cached_property
+    def _pieces(self) -> NDArray[np.int64]:
+        """Subword tokens of each spelling, 0 where it is no word."""
+        spellings = self.corpus.spellings
+        word = np.array([s[0].isalpha() for s in spellings])
+        out = np.zeros(len(spellings), np.int64)
+        out[word] = pieces([s for s, w in zip(spellings, word, strict=True) if w])
+        return out
+
+    @cached_property
+    def subwords(self) -> Floats:
+        """Number of subword tokens in words."""
+        return self._sum(self._pieces)
+
+    @cached_property
+    def _rare(self) -> NDArray[np.bool_]:
+        """Which tokens are words that hardly occur: names, typos, other languages."""
+        frequency = np.bincount(self.corpus.tokens, minlength=len(self.corpus.vocabulary))
+        return (frequency[self.corpus.tokens] <= RARE) & self.word
+
+    @cached_property
+    def rare(self) -> Floats:
+        """Number of rare words."""
+        return self.corpus.count(self._rare).astype(float)
+
+    @cached_property
+    def in_pieces(self) -> Floats:
+        """Number of words of three subword tokens or more."""
+        return self.corpus.count((self._pieces >= ODD_PIECES)[self.corpus.cased]).astype(float)
+
+    @cached_property
+    def odd(self) -> Floats:
+        """Number of odd words: common neither here nor in English text, and no names."""
+        odd = self._rare & (self._pieces >= ODD_PIECES)[self.corpus.cased]
+        return self.corpus.count(odd & self._spellings(str.islower)).astype(float)
+
+    @cached_property
+    def distinct(self) -> Floats:
+        """Number of different words."""
+        doc, tokens = self.corpus.doc[self.word], self.corpus.tokens[self.word]
+        pairs = np.unique(doc.astype(np.int64) << 32 | tokens)
+        return np.bincount(pairs >> 32, minlength=self.corpus.n).astype(float)
+
+
+def _compressibility(text: str) -> float:
+    raw = _utf8(text)
+    return 1 - len(zlib.compress(raw, 1)) / len(raw) if raw else 0.0
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+def _ending(suffix: str) -> Callable[[Measurements], Floats]:
+    return lambda m: m.folded(lambda v: len(v) > 4 and v.endswith(suffix)) / m.per_word
+
+
+def _stop(mark: str) -> Callable[[Measurements], Floats]:
+    return lambda m: m.folded(lambda t: t == mark) / m.per_stop
+
+
+def _of_text(measure: Callable[[str], float]) -> Callable[[Measurements], Floats]:
+    return lambda m: np.array([measure(text) for text in m.texts], float)
+
+
+MEASURES: Mapping[str, Callable[[Measurements], Floats]] = {
+    "words": lambda m: m.words,
+    "characters": _of_text(len),
+    "sentences": lambda m: m.sentence_counts,
+    "words per sentence": lambda m: m.words / np.maximum(m.sentence_counts, 1),
+    "letters per word": lambda m: m.letters / m.per_word,
+    "share of long words": lambda m: (
+        m.count(lambda s: s[0].isalpha() and len(s) >= LONG_WORD) / m.per_word
+    ),
+    "share of short words": lambda m: (
+        m.count(lambda s: s[0].isalpha() and len(s) <= SHORT_WORD) / m.per_word
+    ),
+    "share of different words": lambda m: m.distinct / m.per_word,
+    "share of rare words": lambda m: m.rare / m.per_word,
+    "share of words in three pieces or more": lambda m: m.in_pieces / m.per_word,
+    "odd words": lambda m: m.odd,
+    "share of odd words": lambda m: m.odd / m.per_word,
+    "letters per piece": lambda m: m.letters / np.maximum(m.subwords, 1),
+    "share of words in -ed": _ending("ed"),
+    "share of words in -ing": _ending("ing"),
+    "share of words in -ly": _ending("ly"),
+    "share of capitalised words": lambda m: m.count(lambda s: s[0].isupper()) / m.per_word,
+    "share of words in capitals": lambda m: (
+        m.count(lambda s: s.isupper() and len(s) > 1) / m.per_word
+    ),
+    "share of digits": lambda m: m.count(lambda s: s[0].isdigit()) / m.per_token,
+    "share of punctuation": lambda m: m.marks / m.per_token,
+    "share of exclamations": _stop("!"),
+    "share of questions": _stop("?"),
+    "share of full stops": _stop("."),
+    "share of repeated runs of four words": lambda m: _repeated_fours(m.corpus) / m.per_token,
+    "repetitiveness": _of_text(_compressibility),
+    "non-ASCII characters": _of_text(lambda text: len(_utf8(text)) - len(text)),
+    "pieces before it breaks off": lambda m: _cut_off_length(m.texts, m.subwords + m.marks),
+    "lines": _of_text(lambda text: text.count("\n")),
+}
+"""Measures of style by name; each gives one value a response."""
+
+
+def _cut_off_length(texts: Sequence[str], lengths: Floats) -> Floats:
+    """Return the lengths of texts that end without an end mark, and the maximum for the others.
+
+    A limit on tokens cuts texts off at the same length.
+    """
     whole = np.array([text.rstrip().endswith(TERMINAL) or not text.strip() for text in texts], bool)
-    return np.where(whole, sizes.max(initial=0), sizes)
+    return np.where(whole, lengths.max(initial=0), lengths)
 
 
-def _likenesses(parts: Parts, embedded: Array, prompts: Array) -> dict[str, NDArray[np.float64]]:
-    """Measure how far a response, and each of its ends, keeps to the prompt and to itself."""
-    measures = {"likeness to the prompt": np.einsum("nd,nd->n", embedded, prompts)}
+def _similarities(sentences: Sentences, embedded: Array, prompts: Array) -> dict[str, Floats]:
+    """Measure how similar a response and its two ends are to the prompt and to the rest."""
+    measures = {"cosine similarity to the prompt": np.einsum("nd,nd->n", embedded, prompts)}
     for last, name in ((False, "the first sentence"), (True, "the last sentence")):
-        owner, which = parts.end(last)
-        points = parts.points[which]
-        words = np.array([len(parts.texts[k].split()) for k in which])
-        for what, values in (
+        owner, which = sentences.end(last)
+        points = sentences.points[which]
+        words = np.array([len(sentences.texts[k].split()) for k in which])
+        to_prompt = np.einsum("nd,nd->n", points, prompts[owner])
+        # A response of one sentence has no rest; it is taken to be similar to itself.
+        to_rest = np.einsum("nd,nd->n", points, embedded[owner])
+        to_rest = np.where(sentences.count[owner] > 1, to_rest, 1.0)
+        for measure, values in (
             (f"words in {name}", words),
-            (f"likeness of {name} to the prompt", np.einsum("nd,nd->n", points, prompts[owner])),
-            (f"likeness of {name} to the rest", _to_the_rest(points, parts, embedded, owner)),
+            (f"cosine similarity of {name} to the prompt", to_prompt),
+            (f"cosine similarity of {name} to the rest", to_rest),
         ):
-            measures[what] = np.zeros(parts.n)
-            measures[what][owner] = values
+            measures[measure] = np.zeros(sentences.n)
+            measures[measure][owner] = values
     return {name: values.astype(np.float64) for name, values in measures.items()}
 
 
-def _to_the_rest(
-    points: Array, parts: Parts, embedded: Array, owner: NDArray[np.intp]
-) -> NDArray[np.floating]:
-    # A response of one sentence has no rest and is taken to be like itself.
-    likeness = np.einsum("nd,nd->n", points, embedded[owner])
-    return np.where(parts.count[owner] > 1, likeness, 1.0)
-
-
-def _measures(texts: Sequence[str], corpus: Corpus, parts: Parts) -> dict[str, NDArray[np.float64]]:
-    word = np.array([s[0].isalpha() for s in corpus.spellings])
-    size = np.array([len(s) if s[0].isalpha() else 0 for s in corpus.spellings])
-    upper = np.array([s.isupper() and len(s) > 1 for s in corpus.spellings])
-    title = np.array([s[0].isupper() for s in corpus.spellings])
-    digit = np.array([s[0].isdigit() for s in corpus.spellings])
-    mark = np.array([not s[0].isalnum() and s not in {START, END, "\n"} for s in corpus.spellings])
-    by_doc = corpus.count
-    words = by_doc(word[corpus.cased]).astype(float)
-    some = np.maximum(words, 1)
-    tokens = np.maximum(corpus.lengths, 1)
-    letters = np.bincount(corpus.doc, weights=size[corpus.cased], minlength=corpus.n)
-    spoken = parts.count.astype(float)
-    endings = {
-        e: by_doc(
-            np.array([len(v) > 4 and v.endswith(e) for v in corpus.vocabulary])[corpus.tokens]
-        )
-        for e in ("ed", "ing", "ly")
-    }
-    stops = {m: by_doc(np.array([t == m for t in corpus.vocabulary])[corpus.tokens]) for m in ".!?"}
-    all_stops = np.maximum(sum(stops.values()), 1)
-    # How common each word is among all responses: rare ones are names, typos, other languages.
-    frequency = np.bincount(corpus.tokens, minlength=len(corpus.vocabulary))
-    rare = (frequency[corpus.tokens] <= 2) & word[corpus.cased]
-    cut = np.zeros(len(corpus.spellings), np.int64)
-    cut[word] = pieces([s for s, w in zip(corpus.spellings, word, strict=True) if w])
-    in_pieces = np.bincount(corpus.doc, weights=cut[corpus.cased], minlength=corpus.n)
-    # Common words are few pieces: what is neither common here nor anywhere is odd.
-    small = np.array([s.islower() for s in corpus.spellings])
-    odd = rare & (cut >= ODD_PIECES)[corpus.cased] & small[corpus.cased]
-    short = (size[corpus.cased] <= 3) & word[corpus.cased]
-    long = size[corpus.cased] >= 8
-    return {
-        "words": words,
-        "characters": np.array([len(text) for text in texts], float),
-        "sentences": spoken,
-        "words per sentence": words / np.maximum(spoken, 1),
-        "letters per word": letters / some,
-        "share of long words": by_doc(long) / some,
-        "share of short words": by_doc(short) / some,
-        "share of different words": _distinct(corpus, word[corpus.cased]) / some,
-        "share of rare words": by_doc(rare) / some,
-        "share of words in three pieces or more": by_doc((cut >= 3)[corpus.cased]) / some,
-        "odd words": by_doc(odd).astype(float),
-        "share of odd words": by_doc(odd) / some,
-        "letters per piece": letters / np.maximum(in_pieces, 1),
-        **{f"share of words in -{e}": count / some for e, count in endings.items()},
-        "share of capitalised words": by_doc(title[corpus.cased]) / some,
-        "share of words in capitals": by_doc(upper[corpus.cased]) / some,
-        "share of digits": by_doc(digit[corpus.cased]) / tokens,
-        "share of punctuation": by_doc(mark[corpus.cased]) / tokens,
-        "share of exclamations": stops["!"] / all_stops,
-        "share of questions": stops["?"] / all_stops,
-        "share of full stops": stops["."] / all_stops,
-        "share of repeated runs of four words": _repeated_fours(corpus) / tokens,
-        "repetitiveness": np.array([_compressibility(text) for text in texts]),
-        "non-ASCII characters": np.array(
-            [len(text.encode("utf-8", "replace")) - len(text) for text in texts], float
-        ),
-        "pieces before it breaks off": _broken_off(
-            texts, np.array(in_pieces + by_doc(mark[corpus.cased]), float)
-        ),
-        "lines": np.array([text.count("\n") for text in texts], float),
-    }
-
-
-def _distinct(corpus: Corpus, word: NDArray[np.bool_]) -> NDArray[np.int64]:
-    pairs = np.unique(corpus.doc[word].astype(np.int64) << 32 | corpus.tokens[word])
-    return np.bincount(pairs >> 32, minlength=corpus.n)
-
-
 def _repeated_fours(corpus: Corpus) -> NDArray[np.int64]:
-    """Count the runs of four tokens of each text that it has had before."""
+    """Count the runs of four tokens that occurred before in the same text."""
     ids, doc = corpus.tokens.astype(np.int64), corpus.doc
-    # Numbered pairwise, so that the numbers stay small: pairs, then pairs of pairs.
+    # Numbers stay small if pairs are numbered first, then pairs of pairs.
     for step in (1, 2):
         if len(ids) <= step:
             return np.zeros(corpus.n, np.int64)
@@ -166,25 +284,20 @@ def _repeated_fours(corpus: Corpus) -> NDArray[np.int64]:
     return np.bincount(runs[0, order[1:]][again], minlength=corpus.n)
 
 
-def _compressibility(text: str) -> float:
-    raw = text.encode("utf-8", "replace")
-    return 1 - len(zlib.compress(raw, 1)) / len(raw) if raw else 0.0
+def count_indicators(corpus: Corpus) -> Indicators:
+    """Count the common tokens in each response, and cut the counts and densities at quantiles.
 
-
-def count_columns(corpus: Corpus) -> Columns:
-    """Count the common tokens in each response, and cut the counts and the densities.
-
-    Finds what merely happens more or less often: more commas, fewer articles.
+    This finds what only becomes more or less frequent, such as commas or articles.
     """
     size = len(corpus.vocabulary)
     pairs = corpus.doc.astype(np.int64) * size + corpus.tokens
-    seen, times = np.unique(pairs, return_counts=True)
-    token, doc = seen % size, seen // size
+    pairs, times = np.unique(pairs, return_counts=True)
+    token, doc = pairs % size, pairs // size
     share = np.bincount(token, minlength=size) / max(corpus.n, 1)
     ranked = np.argsort(-share, kind="stable")[:MOST_COMMON]
     common = [t for t in ranked if share[t] >= COMMON and corpus.vocabulary[t] not in {START, END}]
     tokens = np.maximum(corpus.lengths, 1)
-    columns: list[Column] = []
+    indicators: list[Indicator] = []
     shows: list[NDArray[np.bool_]] = []
     for t in common:
         count = np.zeros(corpus.n)
@@ -192,15 +305,15 @@ def count_columns(corpus: Corpus) -> Columns:
         pattern = word_pattern([corpus.vocabulary[t]])
         name = corpus.vocabulary[t].replace("\n", "⏎")
         density = 100 * count / tokens
-        for values, what in ((count, "uses"), (density, "per 100 tokens, uses")):
+        for values, verb in ((count, "uses"), (density, "per 100 tokens, uses")):
             cuts = sorted({float(np.quantile(values, q)) for q in (0.75, 0.9, 0.96, 0.99)})
             for cut in cuts:
                 if cut > values.min():
-                    statement = f"{what} “{name}” at least {cut:.3g} times"
-                    columns.append(Column("feature", "count", statement, pattern))
+                    statement = f"{verb} “{name}” at least {cut:.3g} times"
+                    indicators.append(Indicator("feature", "count", statement, pattern))
                     shows.append(values >= cut)
         for cut in sorted({float(np.quantile(density, q)) for q in (0.04, 0.12)}):
             statement = f"per 100 tokens, uses “{name}” at most {cut:.3g} times"
-            columns.append(Column("feature", "count", statement))
+            indicators.append(Indicator("feature", "count", statement))
             shows.append(density <= cut)
-    return from_masks(columns, shows, corpus.n)
+    return from_masks(indicators, shows, corpus.n)

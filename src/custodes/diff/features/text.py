@@ -9,7 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["END", "NEWLINE", "START", "TERMINAL", "Corpus", "read_corpus", "sentences", "tokenize"]
+__all__ = [
+    "END",
+    "NEWLINE",
+    "START",
+    "TERMINAL",
+    "Corpus",
+    "read_corpus",
+    "split_sentences",
+    "tokenize",
+]
 
 START, END, NEWLINE = "\x02", "\x03", "\n"
 # What a text that was not cut off ends with.
@@ -35,8 +44,8 @@ def tokenize(text: str) -> list[str]:
     return _TOKEN.findall(text.translate(_RESERVED))
 
 
-def sentences(text: str) -> list[str]:
-    """Split a text after its stops and at its line breaks; blank pieces are dropped."""
+def split_sentences(text: str) -> list[str]:
+    """Split a text after full stops and other end marks, and at line breaks; drop blank pieces."""
     return [piece for part in _SENTENCE.split(text) if (piece := part.strip())]
 
 

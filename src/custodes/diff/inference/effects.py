@@ -1,4 +1,4 @@
-"""Rates, effects and intervals of what was found, and what could have been found."""
+"""Rates, effects and their intervals, and the smallest effect that a diff could detect."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def measure(a: Floats, b: Floats, paired: bool) -> Effect:
     """Measure an effect and its 95% interval over prompts.
 
     Student's interval after adding one prompt that moved each way (Agresti & Min 2005, for
-    matched pairs; Agresti & Caffo 2000 otherwise), which keeps it honest near 0 and for few
-    prompts.
+    matched pairs; Agresti & Caffo 2000 otherwise). It covers near 0 and for few prompts, where a
+    bootstrap (BCa, too) does not: where no prompt moved, all its resamples are equal and its
+    interval has no width.
 
     Args:
         a: A's mean for each prompt, shape (n,), or (n_a,) where the prompts differ.
@@ -62,16 +63,16 @@ def measure(a: Floats, b: Floats, paired: bool) -> Effect:
 
 
 def detectable(n: int, score: float, base: float, power: float = 0.8) -> float | None:
-    """Return the smallest rise of a rate that would probably be found.
+    """Return the smallest rise of a rate that is a finding with some power.
 
     Args:
         n: Prompts, answered once by each side.
         score: −log10 of the p that a finding needs.
         base: A's rate, in [0, 1).
-        power: How probably.
+        power: Probability that the rise is a finding, in (0, 1).
 
     Returns:
-        The rise in rate, or None where even the largest would not be found.
+        The rise in rate, or None where even the largest has less power.
     """
     from scipy import stats
 
@@ -80,8 +81,8 @@ def detectable(n: int, score: float, base: float, power: float = 0.8) -> float |
         # Given d discordant prompts, those that moved up are binomial; d itself is, too.
         d = np.unique(stats.binom.ppf(np.linspace(0.02, 0.98, 25), n, up + down).astype(int))
         weight = stats.binom.pmf(d, n, up + down)
-        need = stats.binom.isf(10.0**-score / 2, d, 0.5) + 1
-        found = stats.binom.sf(need - 1, d, up / (up + down))
-        if float((weight * found).sum() / weight.sum()) >= power:
+        needed = stats.binom.isf(10.0**-score / 2, d, 0.5) + 1
+        detected = stats.binom.sf(needed - 1, d, up / (up + down))
+        if float((weight * detected).sum() / weight.sum()) >= power:
             return float(rise)
     return None

@@ -1,4 +1,4 @@
-"""Everything that is looked at: one column of values for each behaviour and condition."""
+"""Hypotheses: every behaviour, and the commoner ones under conditions on the prompt."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from custodes.diff.features.boilerplate import stock_columns
-from custodes.diff.features.clusters import cluster_columns
+from custodes.diff.features.boilerplate import boilerplate_indicators
+from custodes.diff.features.clusters import cluster_indicators
 from custodes.diff.features.conditions import Conditions, find_conditions
 from custodes.diff.features.embedding import embed
-from custodes.diff.features.indicators import Column, Columns, join, without_duplicates
-from custodes.diff.features.lexical import end_columns, feature_columns
-from custodes.diff.features.phrases import phrase_columns
-from custodes.diff.features.sentences import read_parts
-from custodes.diff.features.style import count_columns, style_columns
+from custodes.diff.features.indicators import Indicator, Indicators, join, without_duplicates
+from custodes.diff.features.lexical import lexical_indicators, sentence_end_indicators
+from custodes.diff.features.phrases import phrase_indicators
+from custodes.diff.features.sentences import read_sentences
+from custodes.diff.features.style import count_indicators, style_indicators
 from custodes.diff.features.text import read_corpus
-from custodes.diff.features.word_clusters import meaning_columns
+from custodes.diff.features.word_clusters import word_cluster_indicators
 from custodes.diff.inference.randomization import Design, Relabelings, SignFlips
 from custodes.diff.responses import Aligned
 from custodes.models.base import Array
 
 __all__ = ["FAMILIES", "LEAST", "SHARES", "Hypotheses", "averaging", "build"]
 
-# Families, and how the error budget is shared among them: more where a planted change of the
-# development set was mostly found. Fixed beforehand, so that the shares cost nothing else.
+# Families, and how they share the error budget: more for those that found most of the changes
+# planted in the development set. The shares are fixed beforehand, so they cost nothing else.
 SHARES = {
     "behaviour": 2.0,
     "style": 1.0,
@@ -35,7 +35,7 @@ SHARES = {
     "phrase": 1.0,
     "long phrase": 1.5,
     "cluster": 1.0,
-    "meaning": 1.0,
+    "word cluster": 1.0,
     "condition": 0.5,
 }
 FAMILIES = tuple(SHARES)
@@ -53,7 +53,7 @@ class Hypotheses:
     """What is tested, and the test.
 
     Attributes:
-        columns: The behaviours; each response shows one or does not.
+        indicators: The behaviours, and which responses show them.
         rates_a: Mean of A's responses for each prompt, CSC, shape (prompts, behaviours).
         rates_b: The same for B.
         conditions: All conditions on the prompt that were considered.
@@ -65,7 +65,7 @@ class Hypotheses:
         paired: Whether each prompt has responses of both sides.
     """
 
-    columns: Columns
+    indicators: Indicators
     rates_a: sparse.csc_matrix
     rates_b: sparse.csc_matrix
     conditions: Conditions
@@ -89,17 +89,17 @@ def build(aligned: Aligned, seed: int) -> Hypotheses:
     unit_prompts = list(aligned.prompts)
     embedded = embed(aligned.texts)
     prompt_points = embed(unit_prompts)
-    columns = _behaviours(aligned, embedded, prompt_points, seed)
+    indicators = _behaviours(aligned, embedded, prompt_points, seed)
     weights = averaging(aligned)
-    rates_a, rates_b = ((w @ columns.shows).tocsc() for w in weights)
+    rates_a, rates_b = ((w @ indicators.shows).tocsc() for w in weights)
     conditions = find_conditions(aligned.ids, unit_prompts, prompt_points, seed)
     values = (rates_b - rates_a if aligned.paired else rates_a + rates_b).tocsc()
     values.eliminate_zeros()
     support = np.diff(values.indptr)
-    behaviour, condition, masked = _under_conditions(values, support, columns, conditions)
+    behaviour, condition, masked = _under_conditions(values, support, indicators, conditions)
     plain = np.flatnonzero(support >= LEAST)
     all_values = sparse.hstack([values[:, plain], masked], format="csc", dtype=np.float32)
-    family = np.array([FAMILIES.index(columns.columns[j].family) for j in plain], np.intp)
+    family = np.array([FAMILIES.index(indicators.items[j].family) for j in plain], np.intp)
     family = np.concatenate([family, np.full(len(behaviour), len(FAMILIES) - 1, np.intp)])
     condition = np.concatenate([np.full(len(plain), -1, np.intp), condition])
     design: Design
@@ -111,70 +111,69 @@ def build(aligned: Aligned, seed: int) -> Hypotheses:
         labels[aligned.unit[aligned.side == 1]] = 1
         design = Relabelings(all_values, condition + 1, masks, labels)
     return Hypotheses(
-        columns,
-        rates_a,
-        rates_b,
-        conditions,
-        np.concatenate([plain, behaviour]),
-        condition,
-        family,
-        design,
-        embedded,
-        aligned.paired,
+        indicators=indicators,
+        rates_a=rates_a,
+        rates_b=rates_b,
+        conditions=conditions,
+        behaviour=np.concatenate([plain, behaviour]),
+        condition=condition,
+        family=family,
+        design=design,
+        embedded=embedded,
+        paired=aligned.paired,
     )
 
 
-def _behaviours(aligned: Aligned, embedded: Array, prompts: Array, seed: int) -> Columns:
-    asked = [aligned.prompts[u] for u in aligned.unit]
-    # Clusters start from some of the texts. Sorted, they start from the same ones whichever side
-    # gave them: whose a text is must show in no column.
-    order = sorted(range(len(asked)), key=lambda k: (aligned.texts[k], asked[k]))
-    texts, asked = [aligned.texts[k] for k in order], [asked[k] for k in order]
-    embedded, prompts = embedded[order], prompts[aligned.unit[order]]
-    corpus, parts = read_corpus(texts), read_parts(texts)
-    columns = join(
+def _behaviours(aligned: Aligned, embedded: Array, prompt_points: Array, seed: int) -> Indicators:
+    prompts = [aligned.prompts[u] for u in aligned.unit]
+    # Clustering starts from some of the texts. In sorted order these are the same texts whichever
+    # side they came from: no indicator may depend on the sides.
+    order = sorted(range(len(prompts)), key=lambda k: (aligned.texts[k], prompts[k]))
+    texts, prompts = [aligned.texts[k] for k in order], [prompts[k] for k in order]
+    embedded, prompt_points = embedded[order], prompt_points[aligned.unit[order]]
+    corpus, sentences = read_corpus(texts), read_sentences(texts)
+    indicators = join(
         [
-            # Of equal columns the first is kept: what can be quoted comes before what cannot.
-            feature_columns(texts, asked, corpus),
-            end_columns(parts),
-            phrase_columns(corpus, LEAST),
-            cluster_columns(texts, embedded, parts, LEAST, seed),
-            meaning_columns(corpus, seed),
-            count_columns(corpus),
-            style_columns(texts, corpus, parts, embedded, prompts),
-            stock_columns(texts, asked, parts),
+            # Of equal indicators the first is kept: those that can be highlighted come first.
+            lexical_indicators(texts, prompts, corpus),
+            sentence_end_indicators(sentences),
+            phrase_indicators(corpus, LEAST),
+            cluster_indicators(texts, embedded, sentences, LEAST, seed),
+            word_cluster_indicators(corpus, seed),
+            count_indicators(corpus),
+            style_indicators(texts, corpus, sentences, embedded, prompt_points),
+            boilerplate_indicators(texts, prompts, sentences),
         ]
     )
-    columns = _rarer_way_round(columns)
-    sizes = np.diff(columns.shows.indptr)
-    distinct = without_duplicates(columns.take(np.flatnonzero(sizes >= LEAST)), seed)
-    return Columns(distinct.columns, distinct.shows[np.argsort(order)])
+    indicators = _negate_common(indicators)
+    sizes = np.diff(indicators.shows.indptr)
+    distinct = without_duplicates(indicators.take(np.flatnonzero(sizes >= LEAST)), seed)
+    return Indicators(distinct.items, distinct.shows[np.argsort(order)])
 
 
-def _rarer_way_round(columns: Columns) -> Columns:
-    """Turn a behaviour that most responses show into its absence, which is what stands out."""
-    shows, n = columns.shows, columns.shows.shape[0]
+def _negate_common(indicators: Indicators) -> Indicators:
+    """Replace a behaviour that most responses show by its absence, which is easier to read."""
+    shows, n = indicators.shows, indicators.shows.shape[0]
     common = np.flatnonzero(np.diff(shows.indptr) > n / 2)
     if not len(common):
-        return columns
+        return indicators
     absent = sparse.csc_matrix(1.0 - shows[:, common].toarray(), dtype=np.float32)
     rare = np.setdiff1d(np.arange(shows.shape[1]), common)
-    turned = tuple(_absence(columns.columns[j]) for j in common)
-    kept = columns.take(rare)
-    return join([kept, Columns(turned, absent)])
+    absences = tuple(_absence(indicators.items[j]) for j in common)
+    return join([indicators.take(rare), Indicators(absences, absent)])
 
 
 _BASE_FORMS = {"is": "is not", "has": "does not have", "mixes": "does not mix"}
 
 
-def _absence(column: Column) -> Column:
-    verb, _, rest = column.statement.partition(" ")
+def _absence(indicator: Indicator) -> Indicator:
+    verb, _, rest = indicator.statement.partition(" ")
     base = _BASE_FORMS.get(verb, f"does not {verb.removesuffix('s')}")
-    return replace(column, statement=f"{base} {rest}".rstrip(), pattern="")
+    return replace(indicator, statement=f"{base} {rest}".rstrip(), pattern="")
 
 
 def averaging(aligned: Aligned) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Return the matrices that take responses to each prompt's mean, of A and of B."""
+    """Return the matrices that average the responses to each prompt, of A and of B."""
     return _averaging(aligned, 0), _averaging(aligned, 1)
 
 
@@ -191,31 +190,34 @@ def _averaging(aligned: Aligned, side: int) -> sparse.csr_matrix:
 def _under_conditions(
     values: sparse.csc_matrix,
     support: NDArray[np.int32],
-    columns: Columns,
+    indicators: Indicators,
     conditions: Conditions,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], sparse.csc_matrix]:
-    """Choose pairs of a behaviour and a condition, by how much there is to see in them.
+    """Choose pairs of a behaviour and a condition, the most discordant prompts first.
 
-    The choice rests on totals that a relabelling leaves as they are.
+    The choice depends only on totals that a relabelling does not change.
+
+    Returns:
+        Behaviour and condition of each pair, and its values by prompt.
     """
     share = conditions.hold.mean(axis=0) if len(conditions.hold) else np.zeros(0)
     low, high = CONDITION_SHARES
     usable = np.flatnonzero((share >= low) & (share <= high))[:MOST_CONDITIONS]
-    # Behaviours that nearly never occur show as clearly without the condition as with it.
-    chosen = np.flatnonzero(support >= 2 * LEAST_CONDITIONAL)
-    kind = np.array([columns.columns[j].kind != "phrase" for j in chosen], bool)
-    chosen = chosen[np.lexsort((-support[chosen], ~kind))][:MOST_CONDITIONAL]
+    # A condition makes a very rare behaviour no clearer.
+    frequent = np.flatnonzero(support >= 2 * LEAST_CONDITIONAL)
+    general = np.array([indicators.items[j].kind != "phrase" for j in frequent], bool)
+    frequent = frequent[np.lexsort((-support[frequent], ~general))][:MOST_CONDITIONAL]
     behaviour: list[NDArray[np.intp]] = [np.empty(0, np.intp)]
     condition: list[NDArray[np.intp]] = [np.empty(0, np.intp)]
     parts = [sparse.csc_matrix((values.shape[0], 0), dtype=np.float32)]
-    rows = values[:, chosen].tocsr()
+    rows = values[:, frequent].tocsr()
     for c in usable:
         part = sparse.diags(conditions.hold[:, c].astype(np.float32)) @ rows
         part = part.tocsc()
         part.eliminate_zeros()
         inside = np.diff(part.indptr)
         enough = np.flatnonzero(inside >= LEAST_CONDITIONAL)
-        behaviour.append(chosen[enough])
+        behaviour.append(frequent[enough])
         condition.append(np.full(len(enough), c, np.intp))
         parts.append(part[:, enough])
     return (

@@ -1,4 +1,4 @@
-"""How much would be found if nothing were there? Error rates over all that was looked at."""
+"""The null distribution: what relabelled data give, and error rates over all that was tested."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["Null", "null_distribution"]
 
 BLOCK = 4_000_000  # scores held at once
 STEP, BINS = 0.02, 1000
-# Expected numbers are taken this much larger than estimated: relabellings are finitely many, and
-# clumps are not quite independent. Measured in docs/diff.md.
+# Expected numbers are taken this much larger than estimated, since relabellings are finitely many
+# and clumps are not quite independent. Measured in docs/measurements/diff.md.
 CAUTION = 1.6
 
 
 @dataclass(frozen=True)
 class Null:
-    """What relabelled data give, family by family.
+    """Scores under relabelling, family by family.
 
     A family is a set of hypotheses that shares one part of the error budget. Families are of
     very different size (a few dozen long phrases, thousands of words), and within one the
@@ -50,7 +50,7 @@ class Null:
         return float(scores[np.argmax(expected <= level)])
 
     def expected(self, scores: NDArray[np.float32], family: NDArray[np.intp]) -> Floats:
-        """Return how many false findings at least this surprising to expect in all families.
+        """Return the number of false findings to expect at these scores, in all families together.
 
         Within a family, false findings come in clumps (a word, its phrases, its cluster) which
         are reported as one, so what counts is the rate of clumps: −log(1 − P(any)), by the

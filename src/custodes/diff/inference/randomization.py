@@ -1,4 +1,4 @@
-"""Which way round could the labels have been? Sign flips within prompts, or relabelled prompts.
+"""Randomisation tests: sign flips within prompts, or relabelled prompts.
 
 Both designs hold one value for each unit (prompt) and hypothesis and answer the same two
 questions about any assignment of labels: how surprising is each hypothesis, and how large is
@@ -62,7 +62,7 @@ class Design(Protocol):
 
 
 class SignFlips:
-    """Paired prompts: under no difference, A and B could be swapped within any prompt.
+    """Paired prompts: without a difference, A and B could be swapped within any prompt.
 
     Args:
         differences: B's mean minus A's for each prompt, CSC, shape (prompts, hypotheses).
@@ -115,7 +115,7 @@ class SignFlips:
 
 
 class Relabelings:
-    """Different prompts: under no difference, any prompt could have been the other model's.
+    """Different prompts: without a difference, any prompt could have been the other model's.
 
     Args:
         values: Mean of each prompt's responses, CSC, shape (prompts, hypotheses).
@@ -232,7 +232,7 @@ def rademacher_tail(weights: Floats, total: float) -> float:
 
     Args:
         weights: The |differences| that are not 0, shape (n,).
-        total: The absolute sum seen, in [0, Σ w].
+        total: The observed absolute sum, in [0, Σ w].
     """
     from scipy.special import ndtr
 

@@ -1,344 +1,289 @@
-"""From significant hypotheses to findings: one for each thing that changed, not one per word."""
+"""From significant hypotheses to findings: one for each change, not one for each word.
+
+The steps of `select` are pure functions of the candidates and of what is left of them:
+
+1. `leader` picks the sharpest candidate that is still surprising.
+2. `explain` scores every candidate that agrees with it again, without the leader's prompts. What
+   is no longer surprising there is explained by the finding.
+3. `representative` picks which of the behaviours explained by the change stands for it.
+4. `components` adds behaviours that co-occur with it more often than by chance (lift ≥ 3).
+5. `with_q_values` gives every finding its q.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
+from custodes.diff.inference.candidates import (
+    Candidates,
+    agreement,
+    candidates,
+    lift,
+    unrelated,
+)
 from custodes.diff.inference.hypotheses import Hypotheses
 from custodes.diff.inference.null import Null
 from custodes.diff.inference.randomization import Floats, Labels
 
-__all__ = ["Selected", "select"]
+__all__ = [
+    "Remaining",
+    "Selection",
+    "components",
+    "explain",
+    "leader",
+    "representative",
+    "select",
+    "with_q_values",
+]
 
-# Hypotheses beyond this many, or less surprising than p = .001, are not even considered as
-# other faces of a finding.
-MOST_CANDIDATES = 1500
-LOOSE_SCORE = 3.0
-# Two behaviours go together when the z of their agreement over prompts is beyond this.
-TOGETHER = 2.5
-# A further part of a change must be sharp: this share of the responses with it is of the change.
+# The smallest |z| of an agreement over prompts.
+AGREEMENT = 2.5
+# A component of a change is sharp: the change accounts for this share of its responses.
 SHARP = 0.5
-# ... and it moves this many times as often as chance has it on the prompts on which the rest moves.
-MEET = 3.0
-# Apart from a finding is what meets it by less than this share of what it could, if that would be
-# this many standard errors and the finding moves this share of the prompts.
-APART, SEEN, MOST = 1 / 3, 4.0, 0.5
-# How much worse a face that can be pointed at in a response may fit than one that cannot.
-POINTED = 0.9
+# It co-occurs with the finding this many times as often as by chance.
+LIFT = 3.0
+# Fit of a behaviour whose evidence cannot be highlighted, relative to one where it can.
+NOT_HIGHLIGHTED = 0.9
+
+Rescore = Callable[[NDArray[np.intp], NDArray[np.bool_]], Floats]
+"""Gives the expected false findings of some candidates on the prompts that are kept."""
 
 
 @dataclass(frozen=True)
-class Selected:
+class Selection:
     """A hypothesis that stands for one change.
 
     Attributes:
-        hypothesis: The one reported.
-        score: About -log10 of its p.
-        expected: False findings to expect at this level, over all that was looked at.
-        q: Estimated share of false ones among the findings up to this one.
-        aliases: Other hypotheses that the same responses bear out.
+        hypothesis: Index of the hypothesis.
+        score: About −log10 of its p.
+        expected: False findings to expect at this score, over all that was tested.
+        q: Estimated share of false findings among this one and the more surprising ones.
+        correlated: Hypotheses that the same change explains, and that moved in the same direction.
         composition: Hypotheses that moved only because this one did.
-        parts: Hypotheses that go together with it and yet are there without it: other parts of
-            one change, such as several words of one way of speaking.
+        components: Hypotheses that co-occur with it more often than by chance, and yet are also
+            there without it, such as several words of one way of speaking.
     """
 
     hypothesis: int
     score: float
     expected: float
     q: float
-    aliases: tuple[int, ...]
-    composition: tuple[int, ...]
-    parts: tuple[int, ...] = ()
+    correlated: tuple[int, ...] = ()
+    composition: tuple[int, ...] = ()
+    components: tuple[int, ...] = ()
 
 
-def select(hypotheses: Hypotheses, null: Null, labels: Labels, fdr: float) -> list[Selected]:
-    """Choose findings one after another; each must be there without the ones before it.
+@dataclass(frozen=True)
+class Remaining:
+    """What is left of the candidates after some findings.
 
-    Every finding must be so surprising that fewer than ``fdr`` false ones were to be expected,
-    however many there are. Benjamini & Hochberg would let the j-th be j times as likely; most of
-    what that let in was false (docs/diff.md). A hypothesis that goes together
-    with a finding is scored again on the prompts that do not bear on that finding; if it is no
-    longer surprising there, it is another face of it (or, where they move apart, composition).
-    Agreement and the prompts left out do not depend on the labels, so both scores are valid.
+    Attributes:
+        available: Whether a candidate may still become a finding, shape (candidates,).
+        expected: False findings to expect on the prompts left to a candidate, shape (candidates,).
+        removed: The prompts that each finding removed, shape (findings, prompts).
+        without: Whether a candidate lost the prompts of a finding, shape (candidates, findings).
     """
-    design, family = hypotheses.design, hypotheses.family
-    scores = design.scores(labels, np.arange(design.size))[:, 0]
-    expected = null.expected(scores, family)
-    pool = np.flatnonzero((scores >= LOOSE_SCORE) | (expected <= fdr))
-    pool = pool[np.argsort(expected[pool], kind="stable")][:MOST_CANDIDATES]
-    if not len(pool) or expected[pool[0]] > fdr:
-        return []
-    work = _Pool(hypotheses, null, labels, pool, scores=scores, expected=expected)
-    chosen: list[Selected] = []
-    while (leader := work.best(fdr)) is not None:
-        chosen.append(work.take(leader, fdr, len(chosen) + 1))
-    return _with_q(chosen)
 
+    available: NDArray[np.bool_]
+    expected: Floats
+    removed: NDArray[np.bool_]
+    without: NDArray[np.bool_]
 
-def _with_q(chosen: list[Selected]) -> list[Selected]:
-    """Order by surprise and give each the smallest rate at which it is still chosen."""
-    ordered = sorted(chosen, key=lambda s: (s.expected, -s.score))
-    q = 1.0
-    out: list[Selected] = []
-    for rank in range(len(ordered), 0, -1):
-        one = ordered[rank - 1]
-        q = min(q, one.expected / rank)
-        out.append(replace(one, q=q))
-    return out[::-1]
-
-
-class _Pool:
-    """Candidates that are left, scored on the prompts that are left to each."""
-
-    def __init__(
-        self,
-        hypotheses: Hypotheses,
-        null: Null,
-        labels: Labels,
-        pool: NDArray[np.intp],
-        *,
-        scores: NDArray[np.float32],
-        expected: Floats,
-    ) -> None:
-        self._hypotheses, self._null, self._labels = hypotheses, null, labels
-        self._pool = pool
-        self._score, self._expected = scores[pool], expected[pool]
-        self._now = self._expected.copy()  # Expected false findings on the prompts left.
-        self._alive = np.ones(len(pool), np.bool_)
-        # Findings whose prompts a candidate has lost, as the bits of one integer.
-        self._lost = [0] * len(pool)
-        self._taken: list[NDArray[np.bool_]] = []
-        self._values = _signed(hypotheses, pool)
-        # `_within` left no zeros among the stored values.
-        self._moved = sparse.csc_matrix(self._values, copy=True)
-        self._moved.data = np.ones_like(self._moved.data)
-        self._effects, self._shown, self._noise = _sizes(hypotheses, pool, labels)
-        self._sharp = _sharpness(self._effects, self._shown)
-
-    def best(self, level: float) -> int | None:
-        """Return the sharpest candidate (place in the pool) that is surprising enough.
-
-        One under a condition leads only where none without is left: where both are there, the
-        sharper half of a change must not stand for the whole.
-        """
-        open_ = np.flatnonzero(self._alive & (self._now <= level))
-        if not len(open_):
-            return None
-        plain = open_[self._hypotheses.condition[self._pool[open_]] < 0]
-        open_ = plain if len(plain) else open_
-        order = np.lexsort((self._expected[open_], -self._sharp[open_]))
-        return int(open_[order[0]])
-
-    def take(self, leader: int, level: float, rank: int) -> Selected:
-        """Make a finding of a candidate and take with it what it explains."""
-        together = self._agreement(leader)
-        self._alive[leader] = False
-        rows = self._rows(leader)
-        explained = self._explained(together, rows, level)
-        faces = explained & (together > 0) & (self._expected <= level)
-        best = self._most_fitting(leader, faces)
-        if best != leader:
-            self._explained(self._agreement(best), self._rows(best), level)
-        order = np.argsort(self._expected, kind="stable")
-        alike = np.sign(self._effects) == np.sign(self._effects[best])
-        aliases = [
-            int(self._pool[i])
-            for i in order
-            if (faces[i] or i == leader) and alike[i] and i != best
-        ]
-        moved = [
-            int(self._pool[i])
-            for i in order
-            if explained[i] and (together[i] < 0 or (faces[i] and not alike[i]))
-        ]
-        parts = self._parts(best, level)
-        hypothesis = int(self._pool[best])
-        expected = float(self._expected[best])
-        return Selected(
-            hypothesis,
-            float(self._score[best]),
-            expected,
-            expected / rank,
-            tuple(aliases),
-            tuple(moved),
-            tuple(int(self._pool[i]) for i in parts),
+    @classmethod
+    def start(cls, pool: Candidates) -> Remaining:
+        """Return the state before the first finding: all candidates, all prompts."""
+        return cls(
+            available=np.ones(len(pool), np.bool_),
+            expected=pool.expected.copy(),
+            removed=np.zeros((0, pool.prompts), np.bool_),
+            without=np.zeros((len(pool), 0), np.bool_),
         )
 
-    def _parts(self, best: int, level: float) -> list[int]:
-        """Take what goes together with a finding in one direction and is there without it."""
-        parts: list[int] = []
-        if self._hypotheses.condition[self._pool[best]] >= 0:
-            return parts
-        plain = self._hypotheses.condition[self._pool] < 0
-        beside = plain & (self._agreement(best) >= TOGETHER) & (self._sharp >= SHARP)
-        beside &= np.sign(self._effects) == np.sign(self._effects[best])
-        beside &= self._meet(best) >= MEET
-        while len(open_ := np.flatnonzero(beside & self._alive & (self._now <= level))):
-            part = int(open_[np.argmin(self._now[open_])])
-            self._alive[part] = False
-            self._explained(self._agreement(part), self._rows(part), level)
-            parts.append(part)
-        return parts
-
-    def _rows(self, i: int) -> NDArray[np.bool_]:
-        rows = np.zeros(self._values.shape[0], np.bool_)
-        rows[self._values.indices[self._values.indptr[i] : self._values.indptr[i + 1]]] = True
-        return rows
-
-    def _apart(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Say which candidates move on a finding's prompts about as often as chance has it.
-
-        Where a finding moves most prompts, all that moves one way agrees with it. Another face of
-        it also moves on its prompts rather than on others: by how many standard errors, and by how
-        many if all its prompts were among them (hypergeometric)? Where that could not be seen,
-        nothing is said to be apart.
-        """
-        n, mine = len(rows), rows.sum()
-        if mine < MOST * n:
-            # On so many prompts without it there is enough left to tell.
-            return np.zeros(self._moved.shape[1], np.bool_)
-        both = np.asarray(rows @ self._moved, np.float64).ravel()
-        moved = np.asarray(self._moved.sum(axis=0), np.float64).ravel()
-        chance = moved * mine / n
-        error = np.sqrt(np.maximum(chance * (n - mine) * (n - moved) / (n * max(n - 1, 1)), 1e-12))
-        most = (np.minimum(moved, mine) - chance) / error
-        apart: NDArray[np.bool_] = (most >= SEEN) & (both - chance < APART * most * error)
-        return apart
-
-    def _meet(self, i: int) -> Floats:
-        """Return how often each candidate moves on the prompts on which one moves, chance being 1.
-
-        Where much has changed, everything agrees with everything on some prompts: only what keeps
-        company with a finding can be a part of it.
-        """
-        mine = self._rows(i)
-        both = np.asarray(mine @ self._moved, np.float64).ravel()
-        moved = np.asarray(self._moved.sum(axis=0), np.float64).ravel()
-        meeting: Floats = both * len(mine) / np.maximum(moved * mine.sum(), 1)
-        return meeting
-
-    def _agreement(self, i: int) -> Floats:
-        """Return the z of each candidate's agreement with one, over prompts."""
-        mine = self._values[:, [i]]
-        inner = np.asarray((self._values.T @ mine).todense()).ravel()
-        if not self._hypotheses.paired:
-            # A relabelling fixes no pairs: what counts is meeting more often than by chance.
-            total = np.asarray(abs(self._values).sum(axis=0)).ravel()
-            inner = inner - total * total[i] / self._values.shape[0]
-        norm = np.asarray((self._values.multiply(self._values).T @ mine.multiply(mine)).todense())
-        agreement: Floats = inner / np.sqrt(np.maximum(norm.ravel(), 1e-12))
-        # In which direction the candidate itself moved decides between a face and composition.
-        signed: Floats = agreement * np.sign(self._effects) * np.sign(self._effects[i])
-        return signed
-
-    def _explained(
-        self, together: Floats, rows: NDArray[np.bool_], level: float
-    ) -> NDArray[np.bool_]:
-        """Score what goes together with a finding again, without its prompts."""
-        near = (np.abs(together) >= TOGETHER) & ~self._apart(rows)
-        touched = np.flatnonzero(self._alive & near)
-        gone = np.zeros(len(self._pool), np.bool_)
-        self._taken.append(rows)
-        same: dict[int, list[int]] = {}
-        for i in touched:
-            self._lost[i] |= 1 << (len(self._taken) - 1)
-            same.setdefault(self._lost[i], []).append(int(i))
-        # Candidates that lost the same prompts are scored in one go.
-        for bits, places in same.items():
-            out = np.any([r for k, r in enumerate(self._taken) if bits >> k & 1], axis=0)
-            which = self._pool[places]
-            scores = self._hypotheses.design.scores(self._labels, which, keep=~out)[:, 0]
-            self._now[places] = self._null.expected(scores, self._hypotheses.family[which])
-        gone[touched] = self._now[touched] > level
-        self._alive &= ~gone
-        return gone
-
-    def _most_fitting(self, leader: int, faces: NDArray[np.bool_]) -> int:
-        """Choose the face whose responses are most nearly the changed ones.
-
-        Of ``shown`` prompts about ``|effect|`` show the behaviour because of the change, out of
-        as many changed prompts as the widest face moved: precision, recall, and their F1. Wide
-        faces move by chance, too, so each effect is taken as one standard error smaller.
-        """
-        places = np.append(leader, np.flatnonzero(faces))
-        # Where the change shows on all prompts, `findings` says under which condition it holds.
-        plain = places[self._hypotheses.condition[self._pool[places]] < 0]
-        places = plain if len(plain) else places
-        moved = np.abs(self._effects[places])
-        sure = np.maximum(moved - self._noise[places], 0)
-        fit = 2 * sure / (self._shown[places] + moved.max())
-        columns = self._hypotheses.columns.columns
-        behaviours = self._hypotheses.behaviour[self._pool[places]]
-        pointed = np.array([bool(columns[j].pattern) for j in behaviours])
-        # What all responses of one side show and none of the other need not be pointed at.
-        fit[~pointed & (moved < self._values.shape[0])] *= POINTED
-        order = np.lexsort((self._expected[places], -np.round(fit, 6)))
-        return int(places[order[0]])
+    def less(self, candidate: int) -> Remaining:
+        """Return the same without one candidate."""
+        available = self.available.copy()
+        available[candidate] = False
+        return replace(self, available=available)
 
 
-def _signed(hypotheses: Hypotheses, pool: NDArray[np.intp]) -> sparse.csc_matrix:
-    """Return B minus A of each candidate on the prompts that it is about."""
-    behaviour = hypotheses.behaviour[pool]
-    values = (hypotheses.rates_b[:, behaviour] - hypotheses.rates_a[:, behaviour]).tocsc()
-    return _within(hypotheses, pool, values)
+def select(hypotheses: Hypotheses, null: Null, labels: Labels, fdr: float) -> list[Selection]:
+    """Choose findings one after another; each must be there without the ones before it.
 
+    Every finding must be so surprising that fewer than ``fdr`` false ones are expected, however
+    many findings there are. Benjamini & Hochberg would let the j-th be j times as likely; most of
+    what that let in was false (docs/measurements/diff.md). Agreement and the prompts left out do
+    not depend on the labels, so the scores on the remaining prompts are valid.
 
-def _within(
-    hypotheses: Hypotheses, pool: NDArray[np.intp], values: sparse.csc_matrix
-) -> sparse.csc_matrix:
-    """Set the values of prompts that a candidate is not about to 0."""
-    values = values.copy()
-    for k, h in enumerate(pool):
-        if hypotheses.condition[h] >= 0:
-            lo, hi = values.indptr[k : k + 2]
-            values.data[lo:hi] *= hypotheses.members(int(h))[values.indices[lo:hi]]
-    values.eliminate_zeros()
-    return values
-
-
-def _sizes(
-    hypotheses: Hypotheses, pool: NDArray[np.intp], labels: Labels
-) -> tuple[Floats, Floats, Floats]:
-    """Measure the candidates.
+    Args:
+        hypotheses: All that was tested.
+        null: Scores under relabelling.
+        labels: The assignment of sides, shape (prompts, 1).
+        fdr: False findings to tolerate.
 
     Returns:
-        The net number of prompts that moved, how many show it on the higher side, and the
-        standard error of the former by what moved without a change: both ways equally.
+        The most surprising first.
     """
-    behaviour = hypotheses.behaviour[pool]
-    a = _within(hypotheses, pool, hypotheses.rates_a[:, behaviour].tocsc())
-    b = _within(hypotheses, pool, hypotheses.rates_b[:, behaviour].tocsc())
-    one = labels[:, 0] > 0
-    if hypotheses.paired:
-        sum_a, sum_b = one @ a + ~one @ b, one @ b + ~one @ a
-        either = np.asarray(abs(b - a).sum(axis=0)).ravel()
-    else:
-        size = np.array([hypotheses.members(int(h))[one].sum() for h in pool])
-        rest = np.array([hypotheses.members(int(h))[~one].sum() for h in pool])
-        sum_b = one @ (a + b)
-        sum_a = (~one @ (a + b)) * size / np.maximum(rest, 1)
-        either = sum_a + sum_b
-    effects = np.asarray(sum_b - sum_a, np.float64).ravel()
+    pool = candidates(hypotheses, null, labels, fdr)
+
+    def rescore(places: NDArray[np.intp], keep: NDArray[np.bool_]) -> Floats:
+        which = pool.hypothesis[places]
+        scores = hypotheses.design.scores(labels, which, keep=keep)[:, 0]
+        return null.expected(scores, hypotheses.family[which])
+
+    remaining = Remaining.start(pool)
+    selections: list[Selection] = []
+    while (first := leader(pool, remaining, fdr)) is not None:
+        selection, remaining = _finding(pool, remaining, first, fdr, rescore)
+        selections.append(selection)
+    return with_q_values(selections)
+
+
+def leader(pool: Candidates, remaining: Remaining, level: float) -> int | None:
+    """Return the sharpest candidate that is surprising enough, None if there is none.
+
+    A candidate under a condition leads only where none without a condition is left: if both are
+    there, the part of a change within the condition must not stand for the whole.
+    """
+    surprising = np.flatnonzero(remaining.available & (remaining.expected <= level))
+    if not len(surprising):
+        return None
+    plain = surprising[pool.plain[surprising]]
+    places = plain if len(plain) else surprising
+    order = np.lexsort((pool.expected[places], -pool.sharpness[places]))
+    return int(places[order[0]])
+
+
+def explain(
+    pool: Candidates, remaining: Remaining, finding: int, level: float, rescore: Rescore
+) -> tuple[NDArray[np.bool_], Remaining]:
+    """Score candidates that agree with a finding again, without the prompts that it moves.
+
+    Args:
+        pool: The candidates.
+        remaining: What is left of them.
+        finding: The candidate that became a finding.
+        level: False findings to tolerate.
+        rescore: Scores candidates on some of the prompts.
+
+    Returns:
+        The candidates that are no longer surprising, shape (candidates,), and what is left.
+    """
+    rows = pool.moved_by(finding)
+    related = (np.abs(agreement(pool, finding)) >= AGREEMENT) & ~unrelated(pool, rows)
+    affected = remaining.available & related
+    removed = np.concatenate([remaining.removed, rows[None]])
+    without = np.concatenate([remaining.without, affected[:, None]], axis=1)
+    expected = remaining.expected.copy()
+    places = np.flatnonzero(affected)
+    # Candidates that lost the same findings' prompts are scored in one go.
+    patterns, group = np.unique(without[places], axis=0, return_inverse=True)
+    for k, pattern in enumerate(patterns):
+        members = places[group.ravel() == k]
+        expected[members] = rescore(members, ~removed[pattern].any(axis=0))
+    explained = affected & (expected > level)
+    return explained, Remaining(remaining.available & ~explained, expected, removed, without)
+
+
+def representative(pool: Candidates, first: int, alternatives: NDArray[np.bool_]) -> int:
+    """Choose the behaviour whose responses are most nearly the changed ones.
+
+    Of ``shown`` prompts, about ``|effect|`` show a behaviour because of the change; the change is
+    taken to be as large as its largest effect. This gives precision, recall and their F1. Common
+    behaviours also move by chance, so every effect is taken one standard error smaller.
+
+    Args:
+        pool: The candidates.
+        first: The leader.
+        alternatives: The candidates that may stand for the change in its place.
+    """
+    places = np.append(first, np.flatnonzero(alternatives))
+    # `findings` says later under which condition a plain behaviour holds.
+    plain = places[pool.plain[places]]
+    places = plain if len(plain) else places
+    moved = np.abs(pool.effect[places])
+    fit = 2 * np.maximum(moved - pool.noise[places], 0) / (pool.shown[places] + moved.max())
+    # If all responses of one side show it and none of the other, nothing need be highlighted.
+    fit[~pool.highlighted[places] & (moved < pool.prompts)] *= NOT_HIGHLIGHTED
+    order = np.lexsort((pool.expected[places], -np.round(fit, 6)))
+    return int(places[order[0]])
+
+
+def components(
+    pool: Candidates, remaining: Remaining, finding: int, level: float, rescore: Rescore
+) -> tuple[list[int], Remaining]:
+    """Take the candidates that are there without a finding and yet co-occur with it.
+
+    Where much has changed, everything agrees with everything on some prompts. So a component must
+    co-occur with the finding more often than by chance, in the same direction, and be sharp.
+
+    Returns:
+        The candidates, in the order taken, and what is left.
+    """
+    if not pool.plain[finding]:
+        return [], remaining
+    beside = (
+        pool.plain
+        & (agreement(pool, finding) >= AGREEMENT)
+        & (pool.sharpness >= SHARP)
+        & (np.sign(pool.effect) == np.sign(pool.effect[finding]))
+        & (lift(pool, finding) >= LIFT)
+    )
+    taken: list[int] = []
+    while True:
+        places = np.flatnonzero(beside & remaining.available & (remaining.expected <= level))
+        if not len(places):
+            return taken, remaining
+        component = int(places[np.argmin(remaining.expected[places])])
+        _, remaining = explain(pool, remaining.less(component), component, level, rescore)
+        taken.append(component)
+
+
+def _finding(
+    pool: Candidates, remaining: Remaining, first: int, level: float, rescore: Rescore
+) -> tuple[Selection, Remaining]:
+    """Make a finding of a leader, and remove what it explains."""
+    explained, remaining = explain(pool, remaining.less(first), first, level, rescore)
+    together = agreement(pool, first)
+    alternatives = explained & (together > 0) & (pool.expected <= level)
+    best = representative(pool, first, alternatives)
+    if best != first:
+        _, remaining = explain(pool, remaining, best, level, rescore)
+    same_direction = np.sign(pool.effect) == np.sign(pool.effect[best])
+    correlated = alternatives & same_direction
+    correlated[first] = same_direction[first]
+    correlated[best] = False
+    composition = explained & ((together < 0) | (alternatives & ~same_direction))
+    parts, remaining = components(pool, remaining, best, level, rescore)
     return (
-        effects,
-        np.asarray(np.maximum(sum_a, sum_b), np.float64).ravel(),
-        np.sqrt(np.maximum(np.asarray(either, np.float64) - np.abs(effects), 0)),
+        Selection(
+            hypothesis=int(pool.hypothesis[best]),
+            score=float(pool.score[best]),
+            expected=float(pool.expected[best]),
+            q=float(pool.expected[best]),
+            correlated=_by_surprise(pool, correlated),
+            composition=_by_surprise(pool, composition),
+            components=tuple(int(pool.hypothesis[i]) for i in parts),
+        ),
+        remaining,
     )
 
 
-def _sharpness(effects: Floats, shown: Floats) -> Floats:
-    """Return a cautious share of the showing responses that the change accounts for.
+def _by_surprise(pool: Candidates, marked: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Return the marked hypotheses, the most surprising first."""
+    order = np.argsort(pool.expected, kind="stable")
+    return tuple(int(pool.hypothesis[i]) for i in order if marked[i])
 
-    The lower end of Wilson's 95% interval, so that few responses do not look sharp by luck.
-    """
-    n = np.maximum(shown, 1.0)
-    share = np.clip(np.abs(effects) / n, 0, 1)
-    z = 1.96
-    centre = share + z**2 / (2 * n)
-    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    lower: Floats = (centre - half) / (1 + z**2 / n)
-    return lower
+
+def with_q_values(selections: Sequence[Selection]) -> list[Selection]:
+    """Order findings by surprise, and give each the smallest rate at which it is selected."""
+    ordered = sorted(selections, key=lambda s: (s.expected, -s.score))
+    q = 1.0
+    out: list[Selection] = []
+    for rank in range(len(ordered), 0, -1):
+        q = min(q, ordered[rank - 1].expected / rank)
+        out.append(replace(ordered[rank - 1], q=q))
+    return out[::-1]

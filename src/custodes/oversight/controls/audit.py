@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from custodes.experts.undoubted import order_control
 
 from custodes.control import Control
 from custodes.conversation import Query
 from custodes.errors import CustodesError
 from custodes.experts.expert import Expert
-from custodes.experts.undoubted import order_control
 from custodes.oversight.events import StepEvent
 from custodes.oversight.log import History
 from custodes.statistics import correlation
@@ -110,7 +110,9 @@ def _agrees(
     by_id = {query.id: query for query in queries}
     rows = [
         (by_id[i], text, score)
-        for event in (history.golds[:1] + history.golds[-1:] if len(history.golds) > 1 else history.golds)
+        for event in (
+            history.golds[:1] + history.golds[-1:] if len(history.golds) > 1 else history.golds
+        )
         if domain in event.domains
         for i, text, score in zip(
             event.domains[domain].ids,

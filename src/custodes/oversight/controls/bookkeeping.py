@@ -37,7 +37,9 @@ def bookkeeping_controls(
     yield _control("perturbations act when planned", _perturbations(history))
     yield _control("verdicts rest on the ratings", _evidence(history, thresholds))
     if overseer_steps is not None:
-        yield _control("intercepts are where the config has them", _intercepts(history, overseer_steps))
+        yield _control(
+            "intercepts are where the config has them", _intercepts(history, overseer_steps)
+        )
     if max_retrains is not None:
         count = sum(verdict.retrain is not None for verdict in history.verdicts.values())
         problem = f"{count} retrains, {max_retrains} allowed" if count > max_retrains else ""

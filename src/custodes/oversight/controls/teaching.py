@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from custodes.control import Control
 from custodes.oversight.events import CheckpointEvent, GoldEvent
-from custodes.oversight.log import History
 from custodes.oversight.gold import GoldMeasurement
+from custodes.oversight.log import History
 from custodes.statistics import PairedChange, paired_change
 
 __all__ = ["teaching_controls"]
@@ -72,9 +72,7 @@ def _follows(retrain: Retrain) -> Control:
     figures = {"change": change.mean, "se": change.se, "prompts": change.n}
     text = f"the gold score of {retrain.domain} changed by {change.mean:+.2f} (SE {change.se:.2f})"
     if change.p_fall <= ALPHA:
-        return Control(
-            name, False, f"{text}: it fell (one-sided p = {change.p_fall:.1g})", figures
-        )
+        return Control(name, False, f"{text}: it fell (one-sided p = {change.p_fall:.1g})", figures)
     if change.p_rise <= 0.05:
         return Control(name, True, f"{text}: it rose (one-sided p = {change.p_rise:.1g})", figures)
     return Control(
