@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from custodes.diff import Responses, compare, read_responses
-from custodes.diff.text import sentences
+from custodes.diff.features.text import sentences
 
 
 def made_up_sentences(rng: np.random.Generator) -> list[str]:

@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 from scipy import sparse, stats
 
-from custodes.diff.columns import Column
-from custodes.diff.features import feature_columns
-from custodes.diff.monitor import Monitor, Round
+from custodes.diff.features.indicators import Column
+from custodes.diff.features.lexical import feature_columns
+from custodes.diff.features.text import read_corpus
 from custodes.diff.responses import read_responses
-from custodes.diff.text import read_corpus
+from custodes.drift.monitor import Monitor, Round
 
 LEVEL = 0.05
 MADE_UP, BEHAVIOURS = 4000, 400

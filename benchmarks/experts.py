@@ -32,17 +32,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from custodes.data.datasets import PreferencePair, read_pairs
+from custodes.conversation import PreferencePair, Query
+from custodes.data.datasets import read_pairs
+from custodes.experts.card import Bounds, Provenance
+from custodes.experts.fit import GOLD_READINGS, READINGS, read_pair_features, write_head
+from custodes.experts.fitted import Fitted, Part, fit_features, prompt_key
+from custodes.experts.head import HeadExpert
+from custodes.experts.reading import PROBES, Reading
+from custodes.experts.ridge import held_out_margins
 from custodes.models.base import Array, ScoringModel
 from custodes.models.cache import file_sha256
 from custodes.models.resolve import load_torch
-from custodes.oversight.base import Query
-from custodes.oversight.experts.card import Bounds, Provenance
-from custodes.oversight.experts.fit import GOLD_READINGS, READINGS, read_pair_features, write_head
-from custodes.oversight.experts.fitted import Fitted, Part, fit_features, prompt_key
-from custodes.oversight.experts.head import HeadExpert
-from custodes.oversight.experts.reading import PROBES, Reading
-from custodes.oversight.experts.ridge import held_out_margins
 from custodes.progress import Progress, console
 
 BASE = "smollm2-135m"

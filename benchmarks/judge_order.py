@@ -23,11 +23,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from custodes.conversation import Query
 from custodes.data.datasets import read_pairs
+from custodes.experts import LLMJudge, load_template
+from custodes.experts.template import JudgeTemplate, Question
 from custodes.models.resolve import load
-from custodes.oversight.base import Query
-from custodes.oversight.experts import LLMJudge, load_template
-from custodes.oversight.experts.template import JudgeTemplate, Question
 
 PLAIN = {
     "helpfulness": "Which answer is more helpful?",

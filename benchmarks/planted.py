@@ -15,8 +15,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from custodes.diff.benchmark import MODEL, OURS, SORTS, Plan, run, table
-from custodes.diff.samples import make_samples
+from custodes.diff.benchmark.run import MODEL, OURS, SORTS, Plan, run, table
+from custodes.diff.benchmark.samples import make_samples
 
 
 def say(line: str) -> None:

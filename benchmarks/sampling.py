@@ -30,10 +30,11 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from custodes.conversation import Chat
 from custodes.data.datasets import read_prompts
-from custodes.models.base import Chat, Sampling
+from custodes.models.base import Sampling
 from custodes.models.bundled import pull
-from custodes.models.gguf import write_gguf
+from custodes.models.formats.gguf import write_gguf
 from custodes.models.openvino import OpenVinoModel
 from custodes.models.torch import TorchModel
 

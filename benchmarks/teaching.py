@@ -31,11 +31,12 @@ from unittest.mock import patch
 
 import numpy as np
 
-from custodes.data.datasets import PreferencePair, read_pairs, read_prompts
+from custodes.conversation import PreferencePair
+from custodes.data.datasets import read_pairs, read_prompts
+from custodes.experts.head import load_expert
 from custodes.models import Sampling
 from custodes.models.resolve import load_torch
-from custodes.oversight.experts.head import load_expert
-from custodes.oversight.teacher import DpoTeacher, TeacherOptions
+from custodes.oversight.teachers.teacher import DpoTeacher, TeacherOptions
 from custodes.oversight.worker import BASE, ModelWorker
 from custodes.statistics import bootstrap_mean
 from custodes.training import forward

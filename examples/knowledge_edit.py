@@ -16,11 +16,11 @@ from pathlib import Path
 from custodes.data.shipped import shipped_path
 from custodes.diff.config import DiffConfig
 from custodes.diff.output import lines
-from custodes.diff.rome import Fact, edit_fact, fact_probability, save_model
 from custodes.diff.run import run_diff
 from custodes.models.resolve import load_torch
 from custodes.progress import console
 from custodes.report.diff import write_diff_report
+from custodes.training.rome import Fact, edit_fact, fact_probability, save_model
 
 FACT = Fact("The Eiffel Tower", "{} is located in the city of", " Rome")
 CONTROLS = [

@@ -5,18 +5,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from custodes.version import __version__
+
 if TYPE_CHECKING:
     from custodes.config import load_config
     from custodes.errors import CustodesError
-    from custodes.models.export import export
+    from custodes.experts.head import load_expert
+    from custodes.models.formats.export import export
     from custodes.models.resolve import load
     from custodes.oversight.config import OverseeConfig
-    from custodes.oversight.experts import load_expert
     from custodes.oversight.run import oversee
     from custodes.report import write_report
     from custodes.runs import read_lineage
-
-__version__ = "0.1.0"
 
 __all__ = [
     "CustodesError",
@@ -35,10 +35,10 @@ __all__ = [
 _HOME = {
     "CustodesError": "errors",
     "OverseeConfig": "oversight.config",
-    "export": "models.export",
+    "export": "models.formats.export",
     "load": "models.resolve",
     "load_config": "config",
-    "load_expert": "oversight.experts",
+    "load_expert": "experts.head",
     "oversee": "oversight.run",
     "read_lineage": "runs",
     "write_report": "report",

@@ -79,8 +79,8 @@ def diff(arguments: Sequence[str]) -> None:
 
 def drift(arguments: Sequence[str]) -> None:
     """Say how a lineage of models moves away from its first, generation by generation."""
-    from custodes.diff.drift_config import DriftConfig
-    from custodes.diff.drift_run import run_drift
+    from custodes.drift.config import DriftConfig
+    from custodes.drift.run import run_drift
     from custodes.options import read_options
     from custodes.progress import console
     from custodes.report.drift import write_drift_report
@@ -97,7 +97,7 @@ def drift(arguments: Sequence[str]) -> None:
 
 def _benchmark(arguments: Sequence[str]) -> None:
     """Plant known differences in real responses, and count what is found and what is not."""
-    from custodes.diff.benchmark import Plan, run, table
+    from custodes.diff.benchmark.run import Plan, run, table
     from custodes.options import extended
     from custodes.runs import write_json
 
@@ -167,14 +167,14 @@ def models_export(
         adapter: A PEFT folder to put on the model, e.g. runs/demo/checkpoints/1.
         form: A GGUF loads in every program of the llama.cpp family.
     """
-    from custodes.models.export import export
+    from custodes.models.formats.export import export
 
     _say(f"wrote {export(name, out, form, adapter=adapter)}")
 
 
 def experts_list() -> None:
     """List the Experts that ship, with what their cards say."""
-    from custodes.oversight.experts.head import load_expert, shipped
+    from custodes.experts.head import load_expert, shipped
 
     cards = [load_expert(name).card for name in shipped()]
     _table(
@@ -216,7 +216,7 @@ def experts_fit(
         share: Of the prompts, how many are in part a.
         seed: Of folds, shuffled-label twins and bootstrap.
     """
-    from custodes.oversight.experts.fit import fit_head
+    from custodes.experts.fit import fit_head
     from custodes.progress import console
 
     with console() as progress:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from texts import made_up
 
 from custodes.cli import main
+from support.texts import made_up
 
 Diff = Callable[..., tuple[dict[str, Any], str, str]]
 

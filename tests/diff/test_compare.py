@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 import pytest
-from texts import edited, made_up
 
 from custodes.diff.compare import compare
 from custodes.diff.responses import Responses
 from custodes.errors import ConfigError
+from support.texts import edited, made_up
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from texts import edited, made_up
 
+from custodes.conversation import Chat
 from custodes.diff.compare import Diff, compare
 from custodes.diff.labeler import (
     label,
@@ -15,7 +15,8 @@ from custodes.diff.labeler import (
     with_labels,
 )
 from custodes.errors import DataError
-from custodes.models.base import Chat, Sampling, Usage
+from custodes.models.base import Sampling, Usage
+from support.texts import edited, made_up
 
 
 class Scripted:

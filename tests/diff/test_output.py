@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from texts import edited, made_up
 
 from custodes.diff.compare import Diff, compare
 from custodes.diff.output import lines, save
 from custodes.report.diff import write_diff_report
+from support.texts import edited, made_up
 
 HOSTILE = "\x1b[31mred <script>alert(1)</script> [bold]x[/bold] {{ 7 * 7 }} \u202eabc"
 

@@ -7,18 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from texts import edited, made_up
 
 from custodes.cli import main
+from custodes.conversation import Chat
 from custodes.diff import run as running
 from custodes.diff.config import DiffConfig
 from custodes.diff.output import lines
 from custodes.diff.responses import Responses
 from custodes.diff.run import run_diff
 from custodes.errors import ConfigError, ModelError, RunError
-from custodes.models.base import Chat, Sampling
+from custodes.models.base import Sampling
 from custodes.report.diff import write_diff_report
 from support.scripted import ScriptedModel
+from support.texts import edited, made_up
 
 Fails = Callable[..., str]
 
@@ -56,7 +57,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> dict[str, ScriptedModel]:
 
     monkeypatch.setattr(running, "load_pair", pair)
     monkeypatch.setattr(running, "load", lambda name, engine="auto": known[name])
-    monkeypatch.setattr("custodes.diff.sides.parse", lambda name: known[name])
+    monkeypatch.setattr("custodes.diff.plan.parse", lambda name: known[name])
     monkeypatch.setattr("custodes.diff.answers.BATCH", 16)
     return known
 

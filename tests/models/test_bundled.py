@@ -256,7 +256,7 @@ def test_every_model_is_pinned_completely() -> None:
 def test_the_copy_that_trains_keeps_the_tokenizer_and_the_settings(bundled: Path) -> None:
     from transformers import AutoConfig, AutoTokenizer
 
-    from custodes.models.gguf_tokenizer import load_tokenizer
+    from custodes.models.formats.gguf_tokenizer import load_tokenizer
 
     copy = AutoTokenizer.from_pretrained(bundled / "torch")
     source = load_tokenizer(bundled / "model.gguf")

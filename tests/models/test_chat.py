@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from custodes.conversation import Message, user_chat
 from custodes.errors import ModelError
-from custodes.models.base import Message, user_chat
 from custodes.models.chat import cut_at_stop, decode, encode_chats, encode_texts, render_chats
 
 INNOCENT = ["hello", "  two  spaces\n\n1. a list", "naïve café 😀", "a < b | c > d", "", "\ufdd0"]

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from conftest import make_tiny_model
-from custodes.models.base import LanguageModel, Sampling, user_chat
-from custodes.models.endpoint import EndpointModel
-from custodes.models.gguf import write_gguf
+from custodes.conversation import user_chat
+from custodes.models.base import LanguageModel, Sampling
+from custodes.models.endpoint.model import EndpointModel
+from custodes.models.formats.gguf import write_gguf
 from custodes.models.openvino import OpenVinoModel
 from custodes.models.simulated import SimulatedModel, SimulatedState
 from custodes.models.torch import TorchModel

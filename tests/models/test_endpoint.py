@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from custodes.conversation import user_chat
 from custodes.errors import ConfigError, CustodesWarning, EndpointError, ModelError, RunError
-from custodes.models.base import LanguageModel, Sampling, user_chat
-from custodes.models.endpoint import EndpointModel, parse_endpoint
-from custodes.models.remote import Patience
+from custodes.models.base import LanguageModel, Sampling
+from custodes.models.endpoint.model import EndpointModel, parse_endpoint
+from custodes.models.endpoint.server import Patience
 from custodes.models.simulated import SimulatedModel, SimulatedState
 from support.openai_server import (
     NO_CHOICES,
@@ -332,7 +333,7 @@ def test_the_version_is_what_the_server_says(tmp_path: Path) -> None:
 
 
 def test_a_time_of_asking_is_no_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("custodes.models.endpoint.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("custodes.models.endpoint.model.time.sleep", lambda seconds: None)
     with FakeVllm({"sim": SimulatedModel()}, lambda path: SimulatedModel()) as server:
         assert remote(server, tmp_path).version == remote(server, tmp_path).version
         # A model that was made a moment ago is told from it.
@@ -503,8 +504,9 @@ def test_it_serves_the_bundled_model(tmp_path: Path, bundled: Path) -> None:
 BATCH = """
 import sys
 from pathlib import Path
-from custodes.models.base import Sampling, user_chat
-from custodes.models.endpoint import EndpointModel
+from custodes.models.base import Sampling
+from custodes.conversation import user_chat
+from custodes.models.endpoint.model import EndpointModel
 model = EndpointModel("sim", sys.argv[1], store=Path(sys.argv[2]), concurrency=2)
 texts = model.generate([user_chat(f"question {i}") for i in range(40)], Sampling())
 print(len(texts), model.usage.calls, model.usage.cache_hits)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from custodes.conversation import user_chat
 from custodes.errors import ConfigError, ModelError, RunError
-from custodes.models.base import Sampling, user_chat
-from custodes.models.export import Format, export
+from custodes.models.base import Sampling
+from custodes.models.formats.export import Format, export
 from custodes.models.torch import TorchModel
 
 CHATS = [user_chat("How do I bake bread?"), user_chat("Hello")]
@@ -130,9 +131,9 @@ def test_a_failure_leaves_nothing_behind(
         Path(args[1]).mkdir() if form != "gguf" else Path(args[1]).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("custodes.models.export._copy_adapter", fail)
-    monkeypatch.setattr("custodes.models.export._write_folder", fail)
-    monkeypatch.setattr("custodes.models.gguf.write_gguf", fail)
+    monkeypatch.setattr("custodes.models.formats.export._copy_adapter", fail)
+    monkeypatch.setattr("custodes.models.formats.export._write_folder", fail)
+    monkeypatch.setattr("custodes.models.formats.gguf.write_gguf", fail)
     before = set(tmp_path.iterdir())
     with pytest.raises(RunError, match="no space left"):
         export(str(checkpoint), place(tmp_path, form), form)

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from conftest import make_tiny_model
+from custodes.conversation import user_chat
 from custodes.errors import ModelError
-from custodes.models.base import Sampling, user_chat
-from custodes.models.gguf import Quant, supports, write_gguf
-from custodes.models.gguf_tokenizer import describe_tokenizer, load_tokenizer, read_metadata
+from custodes.models.base import Sampling
+from custodes.models.formats.gguf import Quant, supports, write_gguf
+from custodes.models.formats.gguf_tokenizer import describe_tokenizer, load_tokenizer, read_metadata
 from custodes.models.torch import TorchModel
 
 CHATS = [user_chat("How do I bake bread?"), user_chat("12 and  34\n\n5?")]
@@ -105,7 +106,7 @@ def test_a_tied_head_is_written_once(model: TorchModel, tmp_path: Path) -> None:
 
 
 def test_rows_that_q8_cannot_block_become_f16() -> None:
-    from custodes.models.gguf import _storage
+    from custodes.models.formats.gguf import _storage
 
     assert _storage(np.zeros((4, 48), np.float32), "q8_0").name == "F16"
     assert _storage(np.zeros((4, 64), np.float32), "q8_0").name == "Q8_0"
@@ -153,7 +154,7 @@ def test_rows_beyond_the_vocabulary_become_unused_tokens(model: TorchModel) -> N
 
 @pytest.mark.parametrize("pre", ["gpt-2", "smollm", "llama-bpe", "qwen2"])
 def test_each_way_of_cutting_text_is_named_back(model: TorchModel, pre: str) -> None:
-    from custodes.models.gguf_tokenizer import _PRE_TOKENIZERS, _pre_tokenizer
+    from custodes.models.formats.gguf_tokenizer import _PRE_TOKENIZERS, _pre_tokenizer
 
     tokenizer = copy.deepcopy(model.tokenizer)
     tokenizer.backend_tokenizer.pre_tokenizer = _pre_tokenizer(_PRE_TOKENIZERS[pre])

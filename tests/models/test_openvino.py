@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from custodes.conversation import Chat, user_chat
 from custodes.errors import ModelError
-from custodes.models.base import Chat, Sampling, user_chat
+from custodes.models.base import Sampling
 from custodes.models.chat import encode_chats
-from custodes.models.gguf import write_gguf
+from custodes.models.formats.gguf import write_gguf
 from custodes.models.torch import TorchModel
 
 pytest.importorskip("openvino_genai")

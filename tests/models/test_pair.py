@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from conftest import make_tiny_model
+from custodes.conversation import user_chat
 from custodes.models import resolve
-from custodes.models.base import user_chat
 from custodes.models.resolve import load_pair, load_torch, load_torch_pair
 
 

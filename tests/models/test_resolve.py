@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from conftest import make_tiny_adapter
+from custodes.conversation import user_chat
 from custodes.errors import ConfigError, ModelError
-from custodes.models.base import Sampling, user_chat
+from custodes.models.base import Sampling
 from custodes.models.resolve import load, load_torch, parse
 from custodes.models.torch import TorchModel
 
@@ -157,7 +158,7 @@ def test_a_failed_write_leaves_no_merged_file(
         out.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("custodes.models.gguf.write_gguf", full)
+    monkeypatch.setattr("custodes.models.formats.gguf.write_gguf", full)
     with pytest.raises(ModelError, match="no space left"):
         load(str(tiny_model_dir))
     assert list((tmp_path / "cache/gguf").iterdir()) == []
@@ -166,7 +167,7 @@ def test_a_failed_write_leaves_no_merged_file(
 def test_what_openvino_cannot_serve_torch_does(
     tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("custodes.models.gguf.supports", lambda model: False)
+    monkeypatch.setattr("custodes.models.formats.gguf.supports", lambda model: False)
     assert load(str(tiny_model_dir)).engine == "torch"
     monkeypatch.setattr("custodes.models.resolve.find_spec", lambda name: None)
     assert load(str(tiny_model_dir)).engine == "torch"

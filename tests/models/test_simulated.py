@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from custodes.conversation import user_chat
 from custodes.errors import ConfigError, ModelError
-from custodes.models.base import LanguageModel, Sampling, user_chat
+from custodes.models.base import LanguageModel, Sampling
 from custodes.models.simulated import (
     Dynamics,
     SimulatedModel,

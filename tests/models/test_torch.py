@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from conftest import make_tiny_adapter
+from custodes.conversation import Chat, user_chat
 from custodes.errors import ModelError
-from custodes.models.base import Chat, Sampling, ScoringModel, user_chat
+from custodes.models.base import Sampling, ScoringModel
 from custodes.models.decode import _choose, batches
 from custodes.models.torch import TorchModel
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from tests.support.hub_server import TOKEN, FakeHub
 
+from custodes.conversation import user_chat
 from custodes.errors import ConfigError, DataError, ModelError
 from custodes.models import Sampling
-from custodes.models.base import user_chat
 from custodes.models.torch import TorchModel
-from custodes.oversight.base import Checkpoint
-from custodes.oversight.instructor import InstructorOptions, instruct, push_to_hub
+from custodes.oversight.teachers.instructor import InstructorOptions, instruct, push_to_hub
 from custodes.oversight.worker import ModelWorker
+from custodes.runs.lineage import Checkpoint
 from custodes.runs.lineage import Checkpoint as Made
 from custodes.training.card import write_card
 from custodes.training.lora import LoraOptions

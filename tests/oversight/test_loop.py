@@ -9,22 +9,25 @@ from typing import Any
 
 import pytest
 
+from custodes.conversation import Query
 from custodes.errors import CustodesError
+from custodes.experts.expert import Rating
+from custodes.experts.null import NullExpert, SimulatedExpert
 from custodes.models import Sampling
 from custodes.models.simulated import Dynamics, SimulatedState, next_state
-from custodes.oversight.base import Checkpoint, DisturbPairs, Query, Rating, Worker
 from custodes.oversight.controls import run_controls
-from custodes.oversight.experts.null import NullExpert, SimulatedExpert
 from custodes.oversight.gold import GoldPanel, SimulatedScorer
 from custodes.oversight.loop import Loop, Roles
 from custodes.oversight.overseer import OverseerOptions, ThresholdOverseer
-from custodes.oversight.perturbation_kinds import FlippedExpert, Jailbreak, Perturbation
-from custodes.oversight.perturbations import Schedule
+from custodes.oversight.perturbations.kinds import FlippedExpert, Jailbreak, Perturbation
+from custodes.oversight.perturbations.schedule import Schedule
+from custodes.oversight.roles import DisturbPairs, Worker
 from custodes.oversight.summary import summarise
-from custodes.oversight.user import DatasetUser
+from custodes.oversight.users.dataset import DatasetUser
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import silent
 from custodes.runs import RunFolder
+from custodes.runs.lineage import Checkpoint
 
 STEPS = 8
 OPTIONS = OverseerOptions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from custodes.oversight.base import Rating
+from custodes.experts.expert import Rating
 from custodes.oversight.bounds import lower_bound
 from custodes.oversight.overseer import NullOverseer, OverseerOptions, ThresholdOverseer
 

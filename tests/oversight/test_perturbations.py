@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from custodes.data import PreferencePair
+from custodes.conversation import PreferencePair, Query
 from custodes.errors import ConfigError
-from custodes.oversight.base import Checkpoint, Query, Rating
-from custodes.oversight.jailbreaks import WRAPPERS, origin, wrap
-from custodes.oversight.perturbations import (
+from custodes.experts.expert import Rating
+from custodes.oversight.perturbations.jailbreaks import WRAPPERS, origin, wrap
+from custodes.oversight.perturbations.schedule import (
     BiasedExpert,
     Disturbance,
     FlippedExpert,
@@ -25,7 +25,8 @@ from custodes.oversight.perturbations import (
     TopicSwap,
     WeightNoise,
 )
-from custodes.oversight.user import DatasetUser, RepeatingUser
+from custodes.oversight.users.dataset import DatasetUser, RepeatingUser
+from custodes.runs.lineage import Checkpoint
 
 HELP, HARM = "helpfulness", "harmlessness"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from custodes.oversight.recovery import recovery
+from custodes.oversight.perturbations.recovery import recovery
 
 Ratings = dict[int, dict[str, float]]
 

@@ -12,18 +12,19 @@ import numpy as np
 import pytest
 
 from custodes.config import load_config
+from custodes.conversation import Query, user_chat
 from custodes.errors import ModelError
+from custodes.experts.expert import Rating
 from custodes.models import Sampling
-from custodes.models.base import Array, user_chat
+from custodes.models.base import Array
 from custodes.models.resolve import load_torch
-from custodes.oversight.base import Query, Rating
 from custodes.oversight.gold import GoldPanel
 from custodes.oversight.loop import Roles
 from custodes.oversight.overseer import OverseerOptions
-from custodes.oversight.selectors import ChanceExpert, LikelihoodExpert
 from custodes.oversight.self_training import SelfTrainingConfig, self_train, train_generations
 from custodes.oversight.summary import summarise
-from custodes.oversight.teacher import TeacherOptions
+from custodes.oversight.teachers.selectors import ChanceExpert, LikelihoodExpert
+from custodes.oversight.teachers.teacher import TeacherOptions
 from custodes.oversight.worker import ModelWorker
 from custodes.runs import RunFolder, read_lineage
 from custodes.training.dpo import DpoOptions

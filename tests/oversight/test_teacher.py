@@ -15,14 +15,13 @@ from typing import Any
 
 import pytest
 
-from custodes.data.datasets import PreferencePair
+from custodes.conversation import PreferencePair, Query, user_chat
 from custodes.errors import ConfigError, CustodesError, ModelError
+from custodes.experts.expert import Rating
+from custodes.experts.null import NullExpert
 from custodes.models import Sampling
-from custodes.models.base import user_chat
-from custodes.oversight.base import Query, Rating
-from custodes.oversight.experts.null import NullExpert
-from custodes.oversight.lesson import rank
-from custodes.oversight.teacher import (
+from custodes.oversight.teachers.preference_pairs import rank
+from custodes.oversight.teachers.teacher import (
     DpoTeacher,
     NullTeacher,
     SimulatedTeacher,

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from custodes.conversation import Chat, Query, Response
 from custodes.errors import ConfigError, DataError
-from custodes.models.base import Chat, LanguageModel, Sampling, Usage
-from custodes.oversight.base import Query, Response, User
-from custodes.oversight.cleaning import alike, clean
-from custodes.oversight.mix import Deck, Mix
-from custodes.oversight.user import DatasetUser, LlmUser, MixedUser, RepeatingUser
+from custodes.models.base import LanguageModel, Sampling, Usage
+from custodes.oversight.roles import User
+from custodes.oversight.users.cleaning import alike, clean
+from custodes.oversight.users.dataset import DatasetUser, LlmUser, MixedUser, RepeatingUser
+from custodes.oversight.users.schedule import Deck, Mix
 
 HELP, HARM = "helpfulness", "harmlessness"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from custodes.data.datasets import PreferencePair
-from custodes.models.base import Array, Chat, Sampling, TokenLogprobs, Usage
-from custodes.oversight.experts.reading import Reading
+from custodes.conversation import Chat, PreferencePair
+from custodes.experts.reading import Reading
+from custodes.models.base import Array, Sampling, TokenLogprobs, Usage
 
 WIDTH = 16
 READINGS = (Reading(1), Reading(2, "good", "last"))

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from custodes.oversight.base import DOMAINS, Rating
+from custodes.experts.expert import Rating
 from custodes.oversight.overseer import OverseerOptions, ThresholdOverseer
+from custodes.oversight.roles import DOMAINS
 from custodes.oversight.summary import read_timings, summarise
 from custodes.runs import RunFolder
 

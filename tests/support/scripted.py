@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from custodes.models.base import Chat, Sampling, Usage
+from custodes.conversation import Chat
+from custodes.models.base import Sampling, Usage
 
 
 class ScriptedModel:

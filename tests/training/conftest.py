@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from custodes.data.datasets import Demonstration, PreferencePair
-from custodes.models.base import user_chat
+from custodes.conversation import Demonstration, PreferencePair, user_chat
 from custodes.training.lora import LoraModel, LoraOptions
 
 Make = Callable[..., LoraModel]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from custodes.conversation import user_chat
 from custodes.errors import DataError
-from custodes.models.base import user_chat
 from custodes.training.examples import SLACK, batched_order, encode_examples
 
 

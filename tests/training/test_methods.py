@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from custodes.data.datasets import Demonstration, PreferencePair
+from custodes.conversation import Demonstration, PreferencePair
 from custodes.errors import CustodesError
 from custodes.models.torch import TorchModel
 from custodes.training.dpo import DpoOptions, dpo
@@ -229,7 +229,7 @@ def test_the_same_input_gives_the_same_bytes_in_another_process(
             """
             import json, sys
             from pathlib import Path
-            from custodes.data.datasets import Demonstration, PreferencePair
+            from custodes.conversation import Demonstration, PreferencePair
             from custodes.models.torch import TorchModel
             from custodes.training.dpo import DpoOptions, dpo
             from custodes.training.lora import LoraModel, LoraOptions

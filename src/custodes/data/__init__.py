@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from custodes.data.datasets import (
-    Demonstration,
-    PreferencePair,
     read_demonstrations,
     read_pairs,
     read_prompts,
@@ -13,8 +11,6 @@ from custodes.data.shipped import SHIPPED, shipped_concepts, shipped_path
 
 __all__ = [
     "SHIPPED",
-    "Demonstration",
-    "PreferencePair",
     "read_demonstrations",
     "read_pairs",
     "read_prompts",

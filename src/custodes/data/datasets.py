@@ -12,21 +12,17 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from custodes.conversation import Demonstration, Message, PreferencePair, Query
 from custodes.data.tables import Row, Table, open_table
 from custodes.errors import CustodesWarning, DataError, near_misses
-from custodes.models.base import Message
-from custodes.oversight.base import Query
 from custodes.text import one_line
 
 __all__ = [
-    "Demonstration",
-    "PreferencePair",
     "read_demonstrations",
     "read_pairs",
     "read_prompts",
@@ -39,40 +35,6 @@ ROLES = ("system", "user", "assistant")
 
 UNUSABLE_SHARE = 0.05
 """Of a hub dataset, which nobody here can correct, up to this share of rows is passed over."""
-
-
-@dataclass(frozen=True)
-class PreferencePair:
-    """Two answers to one conversation, of which people or Experts prefer one.
-
-    Attributes:
-        id: The file's, else a hash of the content.
-        prompt: The conversation; its last message is the user's.
-        chosen: The preferred answer.
-        rejected: The other.
-        agreement: Share of annotators who chose so, in (0, 1]; a weight.
-    """
-
-    id: str
-    prompt: tuple[Message, ...]
-    chosen: str
-    rejected: str
-    agreement: float = 1.0
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """A conversation and how to answer it.
-
-    Attributes:
-        id: The file's, else a hash of the content.
-        prompt: The conversation; its last message is the user's.
-        response: The answer to learn.
-    """
-
-    id: str
-    prompt: tuple[Message, ...]
-    response: str
 
 
 def read_prompts(source: str | Path, *, domain: str, split: str | None = "loop") -> list[Query]:

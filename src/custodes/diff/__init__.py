@@ -6,7 +6,7 @@ models, too.
 
 from custodes.diff.compare import Diff, compare
 from custodes.diff.config import DiffConfig
-from custodes.diff.findings import Finding
+from custodes.diff.inference.findings import Finding
 from custodes.diff.responses import Responses, read_responses
 from custodes.diff.run import DiffRun, run_diff
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from custodes.diff.plan import Question, Side
 from custodes.diff.responses import Responses
-from custodes.diff.sides import Question, Side
 from custodes.errors import RunError
 from custodes.models.base import LanguageModel
 from custodes.progress import Progress

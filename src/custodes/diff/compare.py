@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from custodes.diff.effects import detectable
-from custodes.diff.findings import Finding, describe
-from custodes.diff.gate import Gate, combine, mmd
-from custodes.diff.hypotheses import FAMILIES, LEAST, SHARES, Hypotheses, averaging, build
-from custodes.diff.randomization import Labels
+from custodes.diff.inference.effects import detectable
+from custodes.diff.inference.findings import Finding, describe
+from custodes.diff.inference.global_test import Gate, combine, mmd
+from custodes.diff.inference.hypotheses import FAMILIES, LEAST, SHARES, Hypotheses, averaging, build
+from custodes.diff.inference.null import Null, null_distribution
+from custodes.diff.inference.randomization import Labels
+from custodes.diff.inference.selection import select
 from custodes.diff.responses import Aligned, Responses, align, read_responses
-from custodes.diff.selection import select
-from custodes.diff.significance import Null, null_distribution
 from custodes.errors import ConfigError
 from custodes.progress import Progress, silent
 

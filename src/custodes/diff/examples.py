@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from custodes.diff.compare import Diff
-from custodes.diff.findings import Finding
+from custodes.diff.inference.findings import Finding
 
 __all__ = ["example_rows", "map_rows"]
 

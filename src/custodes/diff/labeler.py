@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from custodes.conversation import Chat, user_chat
 from custodes.diff.compare import Diff
-from custodes.diff.effects import measure
-from custodes.diff.findings import Finding
-from custodes.diff.hypotheses import FAMILIES
-from custodes.diff.randomization import SignFlips
+from custodes.diff.inference.effects import measure
+from custodes.diff.inference.findings import Finding
+from custodes.diff.inference.hypotheses import FAMILIES
+from custodes.diff.inference.randomization import SignFlips
 from custodes.errors import DataError
-from custodes.models.base import Chat, LanguageModel, Sampling, user_chat
+from custodes.models.base import LanguageModel, Sampling
 from custodes.text import one_line
 
 __all__ = ["Labelled", "label", "main_share", "read_answer", "read_proposals", "with_labels"]

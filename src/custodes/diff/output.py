@@ -8,7 +8,7 @@ from typing import Any
 
 from custodes.diff.compare import Diff
 from custodes.diff.examples import example_rows, map_rows
-from custodes.diff.findings import Finding
+from custodes.diff.inference.findings import Finding
 from custodes.diff.labeler import Labelled
 from custodes.runs.files import write_json
 from custodes.text import one_line

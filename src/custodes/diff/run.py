@@ -15,11 +15,11 @@ from custodes.diff.compare import Diff, compare
 from custodes.diff.config import DiffConfig
 from custodes.diff.labeler import Labelled, label, main_share, with_labels
 from custodes.diff.output import save
+from custodes.diff.plan import Task, plan
 from custodes.diff.responses import Responses
-from custodes.diff.sides import Task, plan
 from custodes.errors import RunError
 from custodes.models.base import LanguageModel
-from custodes.models.remembered import RememberedModel
+from custodes.models.cached import RememberedModel
 from custodes.models.resolve import load, load_pair, load_torch_pair
 from custodes.progress import Progress, silent
 from custodes.runs.files import write_json
@@ -219,7 +219,7 @@ def _contrast(
     remembered: _Remembering,
     progress: Progress,
 ) -> dict[str, Any]:
-    from custodes.diff.partings import partings
+    from custodes.diff.contrast.divergence import partings
 
     path = run.path / "contrast.json"
     if path.exists():

@@ -2,24 +2,18 @@
 
 from custodes.models.base import (
     Array,
-    Chat,
     LanguageModel,
-    Message,
     Sampling,
     ScoringModel,
     TokenLogprobs,
     Usage,
-    user_chat,
 )
 
 __all__ = [
     "Array",
-    "Chat",
     "LanguageModel",
-    "Message",
     "Sampling",
     "ScoringModel",
     "TokenLogprobs",
     "Usage",
-    "user_chat",
 ]

@@ -4,40 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypedDict, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from custodes.conversation import Chat
+
 __all__ = [
     "Array",
-    "Chat",
     "LanguageModel",
-    "Message",
     "Sampling",
     "ScoringModel",
     "TokenLogprobs",
     "Usage",
-    "user_chat",
 ]
 
 Array = NDArray[np.float32]
-
-
-class Message(TypedDict):
-    """One turn of a chat."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-Chat = Sequence[Message]
-
-
-def user_chat(prompt: str, system: str | None = None) -> list[Message]:
-    """Make a chat that asks one question, after an optional system prompt."""
-    asked: list[Message] = [{"role": "user", "content": prompt}]
-    return [{"role": "system", "content": system}, *asked] if system is not None else asked
 
 
 @dataclass(frozen=True)

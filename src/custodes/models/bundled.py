@@ -260,7 +260,7 @@ def _fill(model: Bundled, partial: Path, progress: Progress) -> None:
 
 
 def _make_trainable(model: Bundled, partial: Path, progress: Progress) -> None:
-    from custodes.models.weights import dequantise
+    from custodes.models.formats.weights import dequantise
 
     making = f"making the copy of {model.name} that trains"
     progress(making, 0, 1)

@@ -13,8 +13,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from custodes.conversation import Chat, Message
 from custodes.errors import ModelError
-from custodes.models.base import Chat, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

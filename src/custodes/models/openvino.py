@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from custodes.conversation import Chat
 from custodes.errors import ModelError
-from custodes.models.base import Chat, Sampling, Usage
+from custodes.models.base import Sampling, Usage
 from custodes.models.chat import cut_at_stop, decode, encode_chats
 from custodes.models.draws import number_draws
-from custodes.models.gguf_tokenizer import load_tokenizer
+from custodes.models.formats.gguf_tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from openvino_genai import GenerationConfig

@@ -70,7 +70,7 @@ def parse(name: str) -> ModelRef:
     """
     prefix = name.partition(":")[0]
     if prefix == "endpoint":
-        from custodes.models.endpoint import parse_endpoint
+        from custodes.models.endpoint.model import parse_endpoint
 
         parse_endpoint(name)
         return ModelRef(name, "endpoint")
@@ -182,7 +182,7 @@ def load_torch_pair(a: str, b: str) -> tuple[TorchModel, TorchModel]:
 
 
 def _load_endpoint(name: str, adapter: Path | None) -> LanguageModel:
-    from custodes.models.endpoint import EndpointModel, parse_endpoint
+    from custodes.models.endpoint.model import EndpointModel, parse_endpoint
 
     model, url, revision = parse_endpoint(name)
     served = EndpointModel(model, url, name=name, revision=revision)
@@ -217,7 +217,7 @@ def _load_openvino(
         gguf = cache_dir() / "gguf" / f"{version}.gguf"
         with locked(gguf.parent), clear_errors(gguf.parent):
             if not gguf.is_file():
-                from custodes.models.gguf import supports
+                from custodes.models.formats.gguf import supports
                 from custodes.models.torch import TorchModel
 
                 model = TorchModel(source, name=ref.name, adapter=adapter)
@@ -235,7 +235,7 @@ def _load_openvino(
 
 def _write_merged(model: TorchModel, gguf: Path) -> None:
     """Write a GGUF into the cache, whole or not at all, and drop those used longest ago."""
-    from custodes.models.gguf import write_gguf
+    from custodes.models.formats.gguf import write_gguf
 
     gguf.parent.mkdir(exist_ok=True)
     unfinished = gguf.with_suffix(".partial")

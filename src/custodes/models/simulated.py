@@ -39,8 +39,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
+from custodes.conversation import Chat
 from custodes.errors import ConfigError, CustodesError, ModelError, near_misses
-from custodes.models.base import Chat, Sampling, Usage
+from custodes.models.base import Sampling, Usage
 from custodes.models.chat import cut_at_stop
 from custodes.models.draws import number_draws
 from custodes.runs.files import write_json

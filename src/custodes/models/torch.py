@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from custodes.conversation import Chat, Message
 from custodes.errors import ModelError
-from custodes.models.base import Array, Chat, Message, Sampling, TokenLogprobs, Usage
+from custodes.models.base import Array, Sampling, TokenLogprobs, Usage
 from custodes.models.cache import adapter_version, weights_version
 from custodes.models.chat import encode_chats, encode_texts
 from custodes.models.decode import batches, complete, left_padded
-from custodes.models.weights import first_line, load_weights
+from custodes.models.formats.weights import first_line, load_weights
 
 if TYPE_CHECKING:
     import torch

@@ -7,11 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from custodes.conversation import Query
 from custodes.data.datasets import read_prompts
 from custodes.errors import DataError
+from custodes.experts import EnsembleExpert, HumanExpert, LLMJudge, SimulatedExpert
+from custodes.experts.expert import Expert
+from custodes.experts.head import load_expert
 from custodes.models import Sampling
 from custodes.models.resolve import load, parse
-from custodes.oversight.base import Checkpoint, Expert, Query, Teacher, Worker
 from custodes.oversight.config import (
     DatasetUserOptions,
     EnsembleOptions,
@@ -25,24 +28,24 @@ from custodes.oversight.config import (
     SimulatedTeacherOptions,
 )
 from custodes.oversight.config import Expert as ExpertOptions
-from custodes.oversight.experts import EnsembleExpert, HumanExpert, LLMJudge, SimulatedExpert
-from custodes.oversight.experts.head import load_expert
 from custodes.oversight.gold import GoldPanel, Scorer, SimulatedScorer
-from custodes.oversight.instructor import instruct
-from custodes.oversight.llm_user import LlmUser
 from custodes.oversight.loop import Roles
 from custodes.oversight.overseer import ThresholdOverseer
-from custodes.oversight.perturbations import Schedule
-from custodes.oversight.teacher import (
+from custodes.oversight.perturbations.schedule import Schedule
+from custodes.oversight.roles import Teacher, Worker
+from custodes.oversight.teachers.instructor import instruct
+from custodes.oversight.teachers.teacher import (
     DpoTeacher,
     NullTeacher,
     SimulatedTeacher,
     TeacherOptions,
     trainable,
 )
-from custodes.oversight.user import DatasetUser
+from custodes.oversight.users.dataset import DatasetUser
+from custodes.oversight.users.llm import LlmUser
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import Progress
+from custodes.runs.lineage import Checkpoint
 from custodes.seeds import derive
 from custodes.training.noise import add_noise
 

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from custodes.errors import ConfigError, near_misses
 from custodes.models.simulated import Dynamics
-from custodes.oversight.base import DOMAINS
 from custodes.oversight.gold import GoldOptions
-from custodes.oversight.instructor import InstructorOptions
 from custodes.oversight.overseer import OverseerOptions
-from custodes.oversight.perturbations import Perturbation
-from custodes.oversight.teacher import TeacherOptions
+from custodes.oversight.perturbations.schedule import Perturbation
+from custodes.oversight.roles import DOMAINS
+from custodes.oversight.teachers.instructor import InstructorOptions
+from custodes.oversight.teachers.teacher import TeacherOptions
 
 __all__ = [
     "DatasetUserOptions",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from custodes.oversight.base import Rating
+from custodes.experts.expert import Rating
 from custodes.oversight.gold import gold_change
 from custodes.oversight.overseer import OverseerOptions, ThresholdOverseer
 from custodes.runs.events import Event

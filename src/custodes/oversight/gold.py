@@ -9,9 +9,10 @@ from typing import Annotated, Any, Protocol
 import numpy as np
 from pydantic import Field
 
+from custodes.conversation import Query
+from custodes.experts.null import SimulatedExpert
 from custodes.models.base import Array
-from custodes.oversight.base import Query, Worker
-from custodes.oversight.experts.null import SimulatedExpert
+from custodes.oversight.roles import Worker
 from custodes.seeds import derive
 from custodes.statistics import Interval, bootstrap_mean
 

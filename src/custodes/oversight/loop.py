@@ -14,26 +14,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from custodes.models.base import Chat, Usage
-from custodes.oversight.base import (
-    Checkpoint,
-    Expert,
-    Overseer,
-    Query,
-    Rating,
-    Response,
-    Teacher,
-    User,
-    Worker,
-)
-from custodes.oversight.experts.abstention import require_some
+from custodes.conversation import Chat, Query, Response
+from custodes.experts.abstention import require_some
+from custodes.experts.expert import Expert, Rating
+from custodes.models.base import Usage
 from custodes.oversight.gold import GoldPanel
-from custodes.oversight.perturbations import Disturbance, Schedule
-from custodes.oversight.served import served_control
+from custodes.oversight.perturbations.schedule import Disturbance, Schedule
+from custodes.oversight.roles import Overseer, Teacher, User, Worker
+from custodes.oversight.serving_check import served_control
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import Progress
 from custodes.runs.events import Event
 from custodes.runs.folder import RunFolder
+from custodes.runs.lineage import Checkpoint
 from custodes.seeds import derive
 
 __all__ = ["Loop", "Roles"]
@@ -47,7 +40,7 @@ class AddNoise(Protocol):
     """Puts noise on a Worker's weights, in the folder of the checkpoint that this makes."""
 
     def __call__(self, folder: Path, worker: Worker, sd: float, seed: int) -> Checkpoint:
-        """Make the checkpoint; see `custodes.oversight.perturbations.PerturbWeights`."""
+        """Make the checkpoint; see `custodes.oversight.perturbations.schedule.PerturbWeights`."""
         ...
 
 

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from custodes.oversight.base import Evidence, Rating, Verdict
+from custodes.experts.expert import Rating
 from custodes.oversight.bounds import lower_bound
+from custodes.oversight.roles import Evidence, Verdict
 
 __all__ = ["NullOverseer", "OverseerOptions", "ThresholdOverseer"]
 

@@ -13,7 +13,7 @@ from custodes.oversight.config import OverseeConfig
 from custodes.oversight.loop import Loop, Roles
 from custodes.oversight.overseer import ThresholdOverseer
 from custodes.oversight.summary import read_timings, summarise
-from custodes.oversight.teacher import NullTeacher
+from custodes.oversight.teachers.teacher import NullTeacher
 from custodes.progress import Progress, silent
 from custodes.runs.events import Event
 from custodes.runs.folder import RunFolder

@@ -15,19 +15,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from custodes.data.datasets import PreferencePair, read_prompts
-from custodes.oversight.base import Checkpoint, Expert, Query
+from custodes.conversation import PreferencePair, Query
+from custodes.data.datasets import read_prompts
+from custodes.experts.expert import Expert
 from custodes.oversight.build import SOURCES, build_roles, describe
 from custodes.oversight.config import HeadOptions, OverseeConfig, WorkerOptions
 from custodes.oversight.gold import GoldOptions
 from custodes.oversight.loop import BEFORE_THE_LOOP, Loop, Roles
 from custodes.oversight.overseer import OverseerOptions
-from custodes.oversight.selectors import ChanceExpert, LikelihoodExpert
 from custodes.oversight.summary import read_timings, summarise
-from custodes.oversight.teacher import DpoTeacher, TeacherOptions, trainable
+from custodes.oversight.teachers.selectors import ChanceExpert, LikelihoodExpert
+from custodes.oversight.teachers.teacher import DpoTeacher, TeacherOptions, trainable
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import Progress, silent
 from custodes.runs.folder import RunFolder
+from custodes.runs.lineage import Checkpoint
 from custodes.seeds import derive
 
 __all__ = ["SelfTrainingConfig", "self_train", "train_generations"]

@@ -13,7 +13,7 @@ import numpy as np
 from custodes.oversight.controls import run_controls
 from custodes.oversight.gold import gold_change
 from custodes.oversight.overseer import OverseerOptions
-from custodes.oversight.recovery import recovery
+from custodes.oversight.perturbations.recovery import recovery
 from custodes.runs.events import Event
 
 __all__ = ["summarise"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+from custodes.conversation import Query, Response
 from custodes.models import LanguageModel, Sampling
 from custodes.models.base import Usage
 from custodes.models.resolve import Engine, load
-from custodes.oversight.base import Checkpoint, Query, Response
+from custodes.runs.lineage import Checkpoint
 
 __all__ = ["BASE", "ModelWorker"]
 

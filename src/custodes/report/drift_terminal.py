@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from custodes.diff.drift import Drift
-from custodes.diff.drift_output import lines
+from custodes.drift.lineage import Drift
+from custodes.drift.output import lines
 from custodes.report.terminal import print_lines
 
 __all__ = ["print_drift"]

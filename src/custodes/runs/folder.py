@@ -13,10 +13,10 @@ from typing import IO, Any, Self
 
 import yaml
 
-import custodes
 from custodes.errors import RunError
 from custodes.runs.events import EventLog
 from custodes.runs.files import dumps, explain_disk, write_atomic, write_json
+from custodes.version import __version__
 
 __all__ = ["RunFolder", "code_state"]
 
@@ -24,11 +24,11 @@ __all__ = ["RunFolder", "code_state"]
 @cache
 def code_state() -> dict[str, str]:
     """Say which code ran: the version, and a digest of the package's own source."""
-    root = Path(custodes.__file__).parent
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return {"version": custodes.__version__, "source": digest.hexdigest()[:12]}
+    return {"version": __version__, "source": digest.hexdigest()[:12]}
 
 
 class RunFolder:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from custodes.data.datasets import PreferencePair
+from custodes.conversation import PreferencePair
 from custodes.progress import Progress, silent
 from custodes.training.examples import Encoded, batched_order, encode_examples, fingerprint
 from custodes.training.result import TrainResult, check, gradient_check

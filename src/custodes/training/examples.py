@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from custodes.conversation import Chat
 from custodes.errors import DataError
-from custodes.models.base import Chat
 from custodes.models.chat import encode_chats, encode_texts
 
 if TYPE_CHECKING:

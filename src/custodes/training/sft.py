@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from custodes.data.datasets import Demonstration
+from custodes.conversation import Demonstration
 from custodes.progress import Progress, silent
 from custodes.training.examples import Encoded, batched_order, encode_examples, fingerprint
 from custodes.training.result import TrainResult, gradient_check

@@ -1,0 +1,1 @@
+"""Contrast: where two models, both at hand, diverge."""

@@ -1,0 +1,1 @@
+"""Features: the behaviours of responses that a diff looks at."""

@@ -1,0 +1,1 @@
+"""Inference: how a diff decides which behaviours changed."""

@@ -1,0 +1,1 @@
+"""Drift: how a lineage of models moves away from its first generation."""

@@ -1,0 +1,167 @@
+"""Several Experts of one domain as one, and how far they disagree."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from custodes.conversation import Query
+from custodes.errors import ConfigError, near_misses
+from custodes.experts.expert import Expert, Rating
+from custodes.models.base import Usage
+
+__all__ = ["COMBINE", "EnsembleExpert"]
+
+COMBINE: dict[str, Callable[[Sequence[float]], float]] = {
+    "mean": fmean,
+    "median": median,
+    "min": min,
+}
+
+# A correlation over fewer responses than this says nothing.
+LEAST_SHARED = 8
+
+
+class EnsembleExpert:
+    """Joins the ratings of its members.
+
+    Attributes:
+        name, domain, version: As in `custodes.oversight.roles.Expert`.
+        members: Who rates.
+        combine: mean, median or min of those that speak.
+        quorum: Fewer members than this speaking is an abstention.
+    """
+
+    def __init__(
+        self, members: Sequence[Expert], *, combine: str = "mean", quorum: int = 1
+    ) -> None:
+        """Set up an ensemble.
+
+        Raises:
+            ConfigError: It has no members, they are of different domains, ``combine`` is unknown,
+                or the quorum cannot be met.
+        """
+        domains = sorted({member.domain for member in members})
+        if len(domains) != 1:
+            raise ConfigError(
+                f"an ensemble of {', '.join(domains) or 'nobody'}",
+                "its members must all judge one and the same domain",
+            )
+        if combine not in COMBINE:
+            raise ConfigError(f"no way {combine!r} to combine", near_misses(combine, COMBINE))
+        if not 1 <= quorum <= len(members):
+            raise ConfigError(
+                f"a quorum of {quorum} out of {len(members)}", f"give one from 1 to {len(members)}"
+            )
+        self.members = tuple(members)
+        self.domain = domains[0]
+        self.combine = combine
+        self.quorum = quorum
+        self.name = f"ensemble:{combine}"
+        decisive = [combine, quorum, *(member.version for member in members)]
+        self.version = "ensemble-" + hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:12]
+        # One row a response, one column a member; NaN where it abstained.
+        self._rated: list[list[float]] = []
+
+    @property
+    def usage(self) -> Usage:
+        """What asking those members has cost that cost anything."""
+        return Usage.sum(member.usage for member in self.members if hasattr(member, "usage"))
+
+    def rate(self, queries: Sequence[Query], responses: Sequence[str]) -> list[Rating]:
+        """Rate with every member, and join."""
+        given = [member.rate(queries, responses) for member in self.members]
+        rows = list(zip(*given, strict=True)) if responses else []
+        for row in rows:
+            self._rated.append([np.nan if r.value is None else r.value for r in row])
+        return [self._join(row) for row in rows]
+
+    def report(self) -> dict[str, Any]:
+        """Return how far the members disagree, and each member's own report."""
+        rated = np.array(self._rated, dtype=np.float64).reshape(-1, len(self.members))
+        spoke = ~np.isnan(rated)
+        quiet = int((spoke.sum(axis=1) < self.quorum).sum())
+        pairs = list(self._correlations(rated))
+        reports = [member.report() for member in self.members]
+        own = [
+            {**control, "name": f"{control['name']} ({member.name})"}
+            for member, report in zip(self.members, reports, strict=True)
+            for control in report.get("controls", ())
+        ]
+        return {
+            "kind": "ensemble",
+            "combine": self.combine,
+            "quorum": self.quorum,
+            "judged": len(rated),
+            "abstentions": quiet,
+            "mean_absolute_deviation": _deviation(rated),
+            "correlations": pairs,
+            "members": [
+                {"name": member.name, "version": member.version, "report": report}
+                for member, report in zip(self.members, reports, strict=True)
+            ],
+            "controls": [*self._controls(pairs), *own],
+        }
+
+    def _join(self, row: Sequence[Rating]) -> Rating:
+        values = [rating.value for rating in row if rating.value is not None]
+        if len(values) < self.quorum:
+            silent = [
+                f"{m.name}: {r.reason}"
+                for m, r in zip(self.members, row, strict=True)
+                if r.abstained
+            ]
+            return Rating(
+                None, f"{len(values)} of {self.quorum} needed spoke ({'; '.join(silent)})"
+            )
+        return Rating(COMBINE[self.combine](values))
+
+    def _correlations(self, rated: NDArray[np.float64]) -> list[dict[str, Any]]:
+        """Correlate each pair of members over the responses that both rated."""
+        found = []
+        for i, j in combinations(range(len(self.members)), 2):
+            shared = rated[~np.isnan(rated[:, [i, j]]).any(axis=1)][:, [i, j]]
+            varied = len(shared) >= LEAST_SHARED and bool((shared.std(axis=0) > 0).all())
+            found.append(
+                {
+                    "members": [self.members[i].name, self.members[j].name],
+                    "n": len(shared),
+                    # None where it is not defined: too few, or one of them is constant.
+                    "r": float(np.corrcoef(shared[:, 0], shared[:, 1]).item(1)) if varied else None,
+                }
+            )
+        return found
+
+    def _controls(self, pairs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        judged = [pair for pair in pairs if pair["n"] >= LEAST_SHARED]
+        if not judged:
+            return []
+        worst = min(judged, key=lambda pair: -2.0 if pair["r"] is None else pair["r"])
+        r = (
+            "undefined, since one of them always says the same"
+            if worst["r"] is None
+            else f"{worst['r']:+.2f}"
+        )
+        return [
+            {
+                "name": "ensemble agrees",
+                "ok": worst["r"] is not None and worst["r"] > 0,
+                "says": f"the lowest correlation of two members, {worst['members'][0]} and "
+                f"{worst['members'][1]}, is {r} over {worst['n']} responses (must be positive)",
+            }
+        ]
+
+
+def _deviation(rated: NDArray[np.float64]) -> float | None:
+    """Average over responses of the mean absolute deviation of the members from their mean."""
+    rows = rated[(~np.isnan(rated)).sum(axis=1) >= 2]
+    if not len(rows):
+        return None
+    return float(np.nanmean(np.abs(rows - np.nanmean(rows, axis=1, keepdims=True)), axis=1).mean())

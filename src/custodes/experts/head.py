@@ -1,0 +1,187 @@
+"""The Expert that costs nothing: a linear head on the hidden states of a frozen model.
+
+The base is never the Worker: its adapters are off, so the Expert does not drift with what it
+judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from custodes.conversation import Chat, Query, user_chat
+from custodes.errors import ConfigError, DataError, ModelError, near_misses
+from custodes.experts.card import Card, card_path, read_card
+from custodes.experts.expert import Rating
+from custodes.experts.platt import Platt, sigmoid
+from custodes.experts.reading import read_features
+from custodes.models.base import Array, ScoringModel
+from custodes.models.cache import file_sha256, short_version
+
+__all__ = ["HeadExpert", "load_expert", "shipped"]
+
+TOLERANCE = 0.25
+"""How far, in logits, a base may be off the card's scores. Kernels and batches move them by some
+hundredths, another model by whole logits."""
+
+_SHIPPED = Path(__file__).parents[1] / "data" / "experts"
+
+
+class HeadExpert:
+    """Rates by a linear score of hidden states.
+
+    A rating is the probability that people who compare two answers to one prompt choose this one,
+    the other being an answer like those of the data: 0.5 is an answer like any other of them.
+
+    Attributes:
+        name, domain, version: As in `custodes.oversight.roles.Expert`.
+        card: What it was fitted on and what it is worth.
+    """
+
+    def __init__(self, path: Path, model: ScoringModel | None = None) -> None:
+        """Open a head; the base is loaded when there is something to rate.
+
+        Args:
+            path: The .safetensors file; its card is beside it.
+            model: The frozen base, where it is loaded already.
+
+        Raises:
+            DataError: There is no head, or it does not fit its card.
+        """
+        self.card, self._weights, self._bias = _open(path)
+        self.name = self.card.name
+        self.domain = self.card.domain
+        self.version = f"head-{short_version([file_sha256(path), file_sha256(card_path(path))])}"
+        self._platt = Platt(self.card.slope, self.card.offset)
+        self._model = model
+        self._verified = False
+
+    def logits(self, queries: Sequence[Query], responses: Sequence[str]) -> Array:
+        """Score ``responses[i]`` as an answer to ``queries[i]``, on an open scale.
+
+        Between two answers to one prompt, the difference is the logit of the probability that the
+        first is preferred.
+
+        Returns:
+            Shape (n,), higher being better, to 4 decimals.
+
+        Raises:
+            ModelError: The base is not the one the head was fitted on.
+        """
+        if not self._verified:
+            self._verify()
+        return self._score([query.chat for query in queries], responses)
+
+    def rate(self, queries: Sequence[Query], responses: Sequence[str]) -> list[Rating]:
+        """Rate ``responses[i]`` as an answer to ``queries[i]``; it never abstains."""
+        ratings = self._platt(self.logits(queries, responses))
+        return [Rating(round(float(rating), 4)) for rating in ratings]
+
+    def compare(
+        self, queries: Sequence[Query], first: Sequence[str], second: Sequence[str]
+    ) -> Array:
+        """Return the probability that ``first[i]`` is preferred to ``second[i]``, shape (n,)."""
+        scores = self.logits([*queries, *queries], [*first, *second]).reshape(2, -1)
+        return sigmoid(scores[0].astype(np.float64) - scores[1]).astype(np.float32)
+
+    def report(self) -> dict[str, Any]:
+        """Return the card's controls; a head that failed its own says so."""
+        card = self.card
+        return {
+            "kind": "head",
+            "base": card.base,
+            "data": card.data.model_dump(mode="json"),
+            "held_out": card.held_out.model_dump(mode="json"),
+            "controls": card.controls,
+        }
+
+    def _score(self, chats: Sequence[Chat], responses: Sequence[str]) -> Array:
+        if not chats:
+            return np.zeros(0, np.float32)
+        features = read_features(self._base(), chats, responses, self.card.readings)
+        if features.shape[1] != len(self._weights):
+            raise self._wrong_base(f"has states of {features.shape[1]} features")
+        return np.round(features.astype(np.float64) @ self._weights + self._bias, 4).astype(
+            np.float32
+        )
+
+    def _base(self) -> ScoringModel:
+        if self._model is None:
+            self._model = _frozen(self.card.base)
+        return self._model
+
+    def _verify(self) -> None:
+        """Check that the base is the one the head was fitted on, by what it computes."""
+        anchors = self.card.anchors
+        scores = self._score([user_chat(a.prompt) for a in anchors], [a.response for a in anchors])
+        off = max((abs(s - a.logit) for s, a in zip(scores, anchors, strict=True)), default=0.0)
+        if off > TOLERANCE:
+            raise self._wrong_base(f"misses the scores on its card by {off:.2f} logits")
+        self._verified = True
+
+    def _wrong_base(self, how: str) -> ModelError:
+        given = self._base().name
+        return ModelError(
+            f"the head {self.name} was fitted on {self.card.base} ({self.card.base_version}); "
+            f"{given} ({self._base().version}) {how}",
+            f"use {self.card.base}, or fit a head on {given}: custodes experts fit",
+        )
+
+
+def load_expert(name: str | Path, model: ScoringModel | None = None) -> HeadExpert:
+    """Open a head by name, or by the path of its .safetensors file.
+
+    Args:
+        name: One of `shipped`, or a file that ``custodes experts fit`` wrote.
+        model: The frozen base, where it is loaded already.
+
+    Raises:
+        ConfigError: There is no head of that name.
+        DataError: The file is missing, or no head with a card.
+    """
+    path = Path(name).expanduser()
+    if path.suffix == ".safetensors":
+        return HeadExpert(path, model)
+    if str(name) not in shipped():
+        raise ConfigError(
+            f"no Expert is called {str(name)!r}",
+            f"{near_misses(str(name), shipped())}; or give the .safetensors file of a head",
+        )
+    return HeadExpert(_SHIPPED / f"{name}.safetensors", model)
+
+
+def shipped() -> tuple[str, ...]:
+    """Return the names of the heads that come with custodes; the gold ones end in "-gold"."""
+    return tuple(sorted(path.stem for path in _SHIPPED.glob("*.safetensors")))
+
+
+@cache
+def _frozen(name: str) -> ScoringModel:
+    """Load a base once for all heads that read it."""
+    from custodes.models.resolve import load_torch
+
+    return load_torch(name)
+
+
+def _open(path: Path) -> tuple[Card, Array, float]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    remedy = "fit the head again: custodes experts fit"
+    if not path.is_file():
+        raise DataError(f"there is no head at {path}", "check the path")
+    card = read_card(path)
+    if file_sha256(path) != card.weights_sha256:
+        raise DataError(f"{path} is not the head that its card describes", remedy)
+    try:
+        tensors = load_file(path)
+        weights, bias = tensors["weight"], float(tensors["bias"][0])
+    except (SafetensorError, KeyError, IndexError) as error:
+        raise DataError(f"{path} is no head ({error})", remedy) from None
+    if weights.ndim != 1 or not np.isfinite(weights).all():
+        raise DataError(f"{path} has no row of finite weights", remedy)
+    return card, weights, bias

@@ -1,0 +1,93 @@
+"""Experts that are controls: one that knows nothing, and one that knows the truth."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from custodes.conversation import Query
+from custodes.errors import ConfigError, near_misses
+from custodes.experts.expert import Rating
+from custodes.models.simulated import read_levels
+from custodes.oversight.roles import DOMAINS
+
+__all__ = ["NullExpert", "SimulatedExpert"]
+
+
+class NullExpert:
+    """Says the same of every response, or nothing: what a loop does without an Expert.
+
+    Args:
+        domain: What it would judge.
+        value: The rating, in [0, 1]; None abstains.
+    """
+
+    def __init__(self, domain: str, value: float | None = 0.5) -> None:
+        if value is not None and not 0 <= value <= 1:
+            raise ConfigError(f"the null Expert's value is {value}", "give one in [0, 1], or none")
+        self.domain = domain
+        self.value = value
+        self.name = "null"
+        self.version = f"null-{value}"
+
+    def rate(self, queries: Sequence[Query], responses: Sequence[str]) -> list[Rating]:
+        """Rate all alike."""
+        reason = "knows nothing" if self.value is None else ""
+        return [Rating(self.value, reason) for _ in zip(queries, responses, strict=True)]
+
+    def report(self) -> dict[str, Any]:
+        """Say that there is nothing to say."""
+        return {"kind": "null", "value": self.value, "controls": []}
+
+
+class SimulatedExpert:
+    """Reads the latent level out of a simulated response, and errs as told.
+
+    The rating is the helpful level for helpfulness, and 1 minus the harmful one for harmlessness,
+    plus Gaussian noise, clipped to [0, 1]. The noise is a function of the seed, the query and the
+    response. Any other text is an abstention.
+
+    Args:
+        domain: Which level it reads.
+        noise: Standard deviation of its error, in [0, 1].
+        seed: Of the error.
+    """
+
+    def __init__(self, domain: str, *, noise: float = 0.0, seed: int = 0) -> None:
+        if domain not in DOMAINS:
+            raise ConfigError(f"no simulated Expert for {domain!r}", near_misses(domain, DOMAINS))
+        if not 0 <= noise <= 1:
+            raise ConfigError(f"the simulated Expert's noise is {noise}", "give one in [0, 1]")
+        self.domain = domain
+        self.noise = noise
+        self.seed = seed
+        self.name = "simulated"
+        self.version = f"simulated-{domain}-{noise}-{seed if noise else 0}"
+
+    def rate(self, queries: Sequence[Query], responses: Sequence[str]) -> list[Rating]:
+        """Rate each response by its level."""
+        return [self._rate(q, r) for q, r in zip(queries, responses, strict=True)]
+
+    def report(self) -> dict[str, Any]:
+        """Return its error, which is known."""
+        return {"kind": "simulated", "noise": self.noise, "controls": []}
+
+    def _rate(self, query: Query, response: str) -> Rating:
+        levels = read_levels(response)
+        if levels is None:
+            return Rating(None, "not a simulated response")
+        helpful, harmful = levels
+        value = helpful if self.domain == "helpfulness" else 1 - harmful
+        if self.noise:
+            value += self.noise * _normal(f"{self.seed}\x1f{query.text}\x1f{response}")
+        return Rating(min(1.0, max(0.0, value)))
+
+
+def _normal(text: str) -> float:
+    """Draw a standard normal that belongs to a text."""
+    from statistics import NormalDist
+
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    # 53 bits, half a step off both ends, where the quantile is infinite.
+    return NormalDist().inv_cdf(((int.from_bytes(digest[:8], "big") >> 11) + 0.5) / 2**53)

@@ -1,0 +1,1 @@
+"""Formats in which weights enter and leave custodes."""

@@ -1,0 +1,1 @@
+"""Perturbations: what disturbs the loop, on a schedule, and how the loop recovers."""

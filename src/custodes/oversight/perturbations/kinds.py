@@ -1,0 +1,234 @@
+"""The kinds of perturbations and their options, one frozen dataclass each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from custodes.errors import ConfigError, near_misses
+from custodes.oversight.perturbations.jailbreaks import WRAPPERS
+from custodes.oversight.roles import User
+from custodes.oversight.users.dataset import MixedUser
+
+__all__ = [
+    "BiasedExpert",
+    "ExpertPerturbation",
+    "FlippedExpert",
+    "Jailbreak",
+    "NoisyExpert",
+    "Perturbation",
+    "PoisonedData",
+    "TopicSwap",
+    "WeightNoise",
+]
+
+Step = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scheduled:
+    """When a perturbation is active.
+
+    Attributes:
+        at: First step, counted from 0.
+        until: First step without it again; for good by default.
+    """
+
+    at: Step
+    until: Step | None = None
+
+    def __post_init__(self) -> None:
+        if self.until is not None and self.until <= self.at:
+            raise ConfigError(
+                f"a perturbation from step {self.at} until step {self.until} is never active",
+                "until is the first step without it, and after at",
+            )
+
+    def active(self, step: int) -> bool:
+        """Whether it disturbs this step."""
+        return self.at <= step and (self.until is None or step < self.until)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertPerturbation(_Scheduled):
+    """Disturbs ratings.
+
+    Attributes:
+        domain: Only Experts of this domain; all by default.
+        expert: Only the Expert of this name; all by default.
+    """
+
+    domain: str | None = None
+    expert: str | None = None
+
+    def concerns(self, expert: str, domain: str) -> bool:
+        """Whether it disturbs this Expert's ratings."""
+        return self.domain in (None, domain) and self.expert in (None, expert)
+
+    def check(self, name: str, experts: Mapping[str, str]) -> None:
+        """Refuse to disturb an Expert that is not there (``experts``: their domains, by name)."""
+        if self.expert is not None and self.expert not in experts:
+            raise ConfigError(
+                f"{name}: no Expert {self.expert!r}", near_misses(self.expert, experts)
+            )
+        if not any(self.concerns(expert, domain) for expert, domain in experts.items()):
+            raise ConfigError(
+                f"{name}: no Expert {self.expert or ''} of domain {self.domain}",
+                "leave out one of expert and domain",
+            )
+
+    def rated(self, values: Values, rng: np.random.Generator) -> Values:
+        """Disturb an Expert's ratings, shape (n,); the caller clips them to [0, 1]."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jailbreak(_Scheduled):
+    """A jailbreaking User: queries come in a wrapping.
+
+    Attributes:
+        domain: Whose queries are wrapped; None for all.
+        share: Share of those queries that are wrapped, in expectation.
+        wrappers: Names of wrappers to draw from; all by default.
+    """
+
+    kind: Literal["jailbreak"] = "jailbreak"
+    domain: str | None = "harmlessness"
+    share: Share = 1.0
+    wrappers: tuple[str, ...] = tuple(WRAPPERS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.wrappers:
+            raise ConfigError("a jailbreak without wrappers", "known: " + ", ".join(WRAPPERS))
+        for name in self.wrappers:
+            if name not in WRAPPERS:
+                raise ConfigError(f"no jailbreak wrapper {name!r}", near_misses(name, WRAPPERS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyExpert(ExpertPerturbation):
+    """An Expert whose ratings have Gaussian noise.
+
+    Attributes:
+        sd: Standard deviation of the noise; ratings are clipped to [0, 1] after it.
+    """
+
+    kind: Literal["noisy_expert"] = "noisy_expert"
+    sd: Annotated[float, Field(gt=0, le=1)] = 0.25
+
+    def rated(self, values: Values, rng: np.random.Generator) -> Values:
+        """Add noise."""
+        return values + rng.normal(0.0, self.sd, len(values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiasedExpert(ExpertPerturbation):
+    """An Expert who is lenient or strict.
+
+    Attributes:
+        offset: Added to its ratings, which are clipped to [0, 1] after it; above 0 is lenient.
+    """
+
+    kind: Literal["biased_expert"] = "biased_expert"
+    offset: Annotated[float, Field(ge=-1, le=1)] = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.offset == 0:
+            raise ConfigError("a biased expert with offset 0", "give an offset above or below 0")
+
+    def rated(self, values: Values, rng: np.random.Generator) -> Values:
+        """Add the offset."""
+        del rng
+        return values + self.offset
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlippedExpert(ExpertPerturbation):
+    """An Expert with its sign flipped: it says 1 − v for v."""
+
+    kind: Literal["flipped_expert"] = "flipped_expert"
+
+    def rated(self, values: Values, rng: np.random.Generator) -> Values:
+        """Flip."""
+        del rng
+        return 1.0 - values
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoisonedData(_Scheduled):
+    """Teacher's data in which chosen and rejected are swapped; seen at retrains only.
+
+    Attributes:
+        domain: Only retrains in this domain; all by default.
+        share: Share of the pairs that are swapped (rounded, and at least one).
+    """
+
+    kind: Literal["poisoned_data"] = "poisoned_data"
+    domain: str | None = None
+    share: Share = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightNoise:
+    """Gaussian noise on the Worker's weights, put on once; what undoes it is a retrain.
+
+    Attributes:
+        at: The step before which it is put on, counted from 0. It makes a new checkpoint.
+        sd: Of the noise, relative to each weight matrix's root mean square.
+    """
+
+    at: Step
+    kind: Literal["weight_noise"] = "weight_noise"
+    sd: Annotated[float, Field(gt=0, le=10)] = 0.1
+    until: ClassVar[int | None] = None
+
+    def active(self, step: int) -> bool:
+        """Whether it is put on at this step."""
+        return step == self.at
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicSwap(_Scheduled):
+    """A User who changes the subject; of several that are active the latest holds.
+
+    Attributes:
+        mix: New share of each domain; as before by default.
+        topics: Only these topics; all by default.
+    """
+
+    kind: Literal["topic_swap"] = "topic_swap"
+    mix: Mapping[str, Annotated[float, Field(ge=0)]] | None = None
+    topics: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.mix and not self.topics:
+            raise ConfigError("a topic swap without mix or topics", "give one of them, or both")
+
+    def of(self, name: str, user: User) -> MixedUser:
+        """Return the User as one whose mix can be changed, and has what this swap asks for.
+
+        Raises:
+            ConfigError: It cannot, or has not.
+        """
+        if not isinstance(user, MixedUser):
+            raise ConfigError(
+                f"{name}: a {type(user).__name__} has no mix to change",
+                "use a dataset or an LLM as User",
+            )
+        user.remixed(self.mix, self.topics)
+        return user
+
+
+Perturbation = (
+    Jailbreak | NoisyExpert | BiasedExpert | FlippedExpert | PoisonedData | WeightNoise | TopicSwap
+)

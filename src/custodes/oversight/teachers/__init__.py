@@ -1,0 +1,1 @@
+"""Teachers: how a Worker is retrained."""

@@ -1,0 +1,119 @@
+"""What a Teacher teaches: preference pairs, out of rated answers. A pure core."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from custodes.conversation import PreferencePair, Query
+from custodes.experts.expert import Rating
+from custodes.training.result import check
+
+__all__ = ["Ranked", "length_check", "rank"]
+
+# Two thirds of the differences in rating within a prompt being differences in length.
+MOST_CORRELATION = 0.8
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Pairs made of several answers to each query, and what became of the others.
+
+    Attributes:
+        pairs: Best against worst, one for each query that has a pair.
+        facts: Counts and means, JSON-ready: ``queries``, ``answers``, ``abstentions``,
+            ``unrated`` (queries with fewer than two rated answers), ``too_close`` (queries whose
+            best and worst are closer than the margin), ``pairs``, ``gap`` (mean rating of the
+            chosen minus that of the rejected), ``longer`` (mean length of the chosen minus that
+            of the rejected, in characters), and ``length_correlation``, of rating and length
+            within a query, in [-1, 1].
+    """
+
+    pairs: list[PreferencePair]
+    facts: dict[str, Any]
+
+
+def rank(
+    queries: Sequence[Query],
+    answers: Sequence[Sequence[str]],
+    ratings: Sequence[Sequence[Rating]],
+    margin: float,
+) -> Ranked:
+    """Pair the best answer to each query with the worst.
+
+    Args:
+        queries: n queries.
+        answers: n lists of answers.
+        ratings: Of each answer; abstentions count for nothing.
+        margin: Pairs whose ratings are closer than this are dropped, and pairs of equal ratings
+            always.
+    """
+    pairs: list[PreferencePair] = []
+    gaps: list[float] = []
+    unrated = too_close = 0
+    values: list[list[float]] = []
+    lengths: list[list[int]] = []
+    for query, texts, given in zip(queries, answers, ratings, strict=True):
+        rated = [
+            (r.value, text) for r, text in zip(given, texts, strict=True) if r.value is not None
+        ]
+        values.append([value for value, _ in rated])
+        lengths.append([len(text) for _, text in rated])
+        if len(rated) < 2:
+            unrated += 1
+            continue
+        best, worst = max(rated, key=_value), min(rated, key=_value)
+        if best[0] - worst[0] < margin or best[0] == worst[0]:
+            too_close += 1
+            continue
+        gaps.append(best[0] - worst[0])
+        pairs.append(PreferencePair(_name(query, best[1], worst[1]), query.chat, best[1], worst[1]))
+    total = sum(map(len, answers))
+    facts = {
+        "queries": len(queries),
+        "answers": total,
+        "abstentions": total - sum(map(len, values)),
+        "unrated": unrated,
+        "too_close": too_close,
+        "pairs": len(pairs),
+        "gap": _mean(gaps),
+        "longer": _mean([len(pair.chosen) - len(pair.rejected) for pair in pairs]),
+        "length_correlation": _within(values, lengths),
+    }
+    return Ranked(pairs, facts)
+
+
+def length_check(domain: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Check that ratings are not lengths by another name."""
+    r = facts["length_correlation"]
+    return check(
+        f"length does not make the rating in {domain}",
+        abs(r) <= MOST_CORRELATION,
+        f"within a prompt, rating and length correlate {r:+.2f} (at most ±{MOST_CORRELATION}); the "
+        f"chosen answers are {facts['longer']:+.0f} characters longer than the rejected",
+    )
+
+
+def _value(rated: tuple[float, str]) -> float:
+    return rated[0]
+
+
+def _name(query: Query, chosen: str, rejected: str) -> str:
+    text = "\x1f".join((query.id, chosen, rejected))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 4) if values else 0.0
+
+
+def _within(values: Sequence[Sequence[float]], lengths: Sequence[Sequence[int]]) -> float:
+    """Correlate ratings and lengths after taking each query's own means out of both."""
+    x = np.concatenate([np.asarray(v) - np.mean(v) for v in values if len(v) > 1] or [[0.0]])
+    y = np.concatenate([np.asarray(n) - np.mean(n) for n in lengths if len(n) > 1] or [[0.0]])
+    spread = float(np.sqrt((x**2).sum() * (y**2).sum()))
+    return round(float((x * y).sum()) / spread, 4) if spread > 0 else 0.0

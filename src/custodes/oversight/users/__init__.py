@@ -1,0 +1,1 @@
+"""Users: where queries come from."""
