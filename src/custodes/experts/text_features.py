@@ -11,7 +11,7 @@ import numpy as np
 from custodes.experts.refusal import stance
 from custodes.models.base import Array
 
-__all__ = ["TEXT_FEATURES", "text_features"]
+__all__ = ["STANCE_FEATURES", "TEXT_FEATURES", "text_features"]
 
 TEXT_FEATURES: tuple[str, ...] = (
     "words",
@@ -34,6 +34,9 @@ TEXT_FEATURES: tuple[str, ...] = (
     "bare",
 )
 """Names, in the order of the columns."""
+
+STANCE_FEATURES = ("refusal", "compliance", "bare")
+"""Those that say whether the answer refuses, complies, or promises to comply and stops there."""
 
 _FUNCTION = frozenset(
     "the a an of to in and or is are was were be been it its this that these those for on with as "
