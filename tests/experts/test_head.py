@@ -21,7 +21,7 @@ from custodes.experts.reading import (
     read_features,
     trimmed,
 )
-from support.preferences import READINGS, CountingModel, make_pairs, write_pairs
+from support.preferences import SOURCES, CountingModel, make_pairs, write_pairs
 
 SHIPPED = Path(fit_head.__code__.co_filename).parents[1] / "data" / "experts"
 GOALS = {"helpfulness": 0.80, "harmlessness": 0.68}
@@ -36,7 +36,7 @@ def head_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("head")
     data = write_pairs(folder / "data.jsonl", make_pairs(120))
     out = folder / "liking.safetensors"
-    fit_head(data, "helpfulness", out, licence="MIT", readings=READINGS, model=CountingModel())
+    fit_head(data, "helpfulness", out, licence="MIT", sources=SOURCES, model=CountingModel())
     return out
 
 
@@ -49,8 +49,11 @@ def test_it_is_an_expert_with_its_controls(head: HeadExpert) -> None:
     assert isinstance(head, Expert)
     assert (head.name, head.domain) == ("liking", "helpfulness")
     controls = head.report()["controls"]
-    assert [control["name"] for control in controls] == ["held-out accuracy", "shuffled labels"]
-    assert all(control["ok"] for control in controls)
+    names = [control["name"] for control in controls]
+    assert names[:2] == ["held-out accuracy", "shuffled labels"]
+    assert {"validity: shuffled", "validity: salad", "validity: cut"} <= set(names)
+    # What ships as borderline is English, which is no language of the model of this test.
+    assert [c["name"] for c in controls if not c["ok"]] in ([], ["validity: mismatch"])
     json.dumps(head.report(), allow_nan=False)
 
 
