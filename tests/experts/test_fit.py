@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from custodes.conversation import PreferencePair, user_chat
+from custodes.conversation import PreferencePair
 from custodes.data.datasets import read_pairs
 from custodes.errors import ConfigError, DataError
 from custodes.experts import fitted as fitted_module

@@ -11,8 +11,8 @@ import numpy as np
 from custodes.conversation import Chat, PreferencePair
 from custodes.experts.fit import Sources
 from custodes.experts.reading import Reading
-from custodes.models.exchange import ALONE_TOKENS, GIVEN_TOKENS, Exchanges
 from custodes.models.base import Array, Sampling, TokenLogprobs, Usage
+from custodes.models.exchange import ALONE_TOKENS, GIVEN_TOKENS, Exchanges
 
 WIDTH = 16
 SOURCES = Sources((Reading(1), Reading(2, "last")), Reading(1, "start"))

@@ -143,9 +143,7 @@ def fit_head(
         model = load_torch(base)
 
     def answers(chats: Sequence[Chat], texts: Sequence[str]) -> Features:
-        return read_features(
-            model, chats, texts, read.readings, read.start, read.scalars, progress
-        )
+        return read_features(model, chats, texts, read.readings, read.start, read.scalars, progress)
 
     validity = [*damaged_pairs(pairs, domain, seed=seed), *borderline_pairs(domain, seed=seed)]
     task = make_task(pairs, validity, domain, len(read.readings), answers)
@@ -252,9 +250,7 @@ def write_head(
     return FitReport(out, card)
 
 
-def _anchors(
-    model: ExchangeModel, sources: Sources, weights: HeadWeights
-) -> tuple[Anchor, ...]:
+def _anchors(model: ExchangeModel, sources: Sources, weights: HeadWeights) -> tuple[Anchor, ...]:
     chats, responses = [user_chat(prompt) for prompt, _ in ANCHORS], [r for _, r in ANCHORS]
     features = read_features(
         model, chats, responses, sources.readings, sources.start, sources.scalars

@@ -195,9 +195,7 @@ def _held_out_ratings(score_N2: Floats, fold_N: Integers) -> Floats:
     return rating_N2
 
 
-def _twins(
-    task: Task, people: Comparisons, weights: HeadWeights, ridge: float, seed: int
-) -> Twins:
+def _twins(task: Task, people: Comparisons, weights: HeadWeights, ridge: float, seed: int) -> Twins:
     """Fit to labels that were shuffled within each pair; held-out accuracy on the same labels."""
     rng = np.random.default_rng([seed, 1])
     design_NF = design(task.features, weights.mean, weights.spread)
@@ -254,7 +252,9 @@ def _measure(
         brier=round(brier_score(ratings, labels), 4),
         calibration_error=round(calibration_error(ratings, labels), 4),
         validity=tuple(
-            KindBounds(kind=kind, **_bounds(task, mine.only(which), margin_P[which], seed).model_dump())
+            KindBounds(
+                kind=kind, **_bounds(task, mine.only(which), margin_P[which], seed).model_dump()
+            )
             for kind in sorted(set(mine.kind) - {PREFERENCE})
             for which in [mine.are({kind})]
         ),
@@ -280,8 +280,6 @@ def _failures(held_out: HeldOut, domain: str) -> tuple[str, ...]:
         "shuffled labels": abs(held_out.shuffled.mean - 0.5) > _TWINS_OFF,
     }
     for kind in held_out.validity:
-        control = validity_control(
-            kind.kind, domain, kind.value, kind.low, kind.high, kind.prompts
-        )
+        control = validity_control(kind.kind, domain, kind.value, kind.low, kind.high, kind.prompts)
         failed[control.name] = control.passed is False
     return tuple(name for name, is_so in failed.items() if is_so)

@@ -21,10 +21,10 @@ from custodes.models.base import Array
 from custodes.models.exchange import PLACES, ExchangeModel
 from custodes.progress import Progress, silent
 
-__all__ = ["SCALARS", "Reading", "read_features", "trimmed"]
+__all__ = ["SCALARS", "Reading", "assemble", "cut", "read_features", "trimmed"]
 
-CONVERSATION_BYTES = 1_000
-RESPONSE_BYTES = 1_000
+CONVERSATION_BYTES = 800
+RESPONSE_BYTES = 500
 """A byte is a token at worst, so that the longest chat fits any model with 8192 positions."""
 
 SCALARS: tuple[str, ...] = (*LIKELIHOOD_FEATURES, *TEXT_FEATURES)
@@ -70,7 +70,7 @@ def read_features(
         progress: Told how many distinct answers have been read.
     """
     asked = [trimmed(chat) for chat in chats]
-    answers = [_cut(response, RESPONSE_BYTES) for response in responses]
+    answers = [cut(response, RESPONSE_BYTES) for response in responses]
     # The same answer to the same question is read once: best-of-n and pairs of one prompt repeat.
     keys = [json.dumps([chat, text]) for chat, text in zip(asked, answers, strict=True)]
     row_of = {key: row for row, key in enumerate(dict.fromkeys(keys))}
@@ -132,7 +132,7 @@ def trimmed(chat: Chat) -> list[Message]:
     turns = [message for message in chat if message["role"] != "system"]
     room, kept = CONVERSATION_BYTES, list[Message]()
     for message in reversed(turns):
-        content = _cut(message["content"], CONVERSATION_BYTES)
+        content = cut(message["content"], CONVERSATION_BYTES)
         room -= len(content.encode())
         if kept and room < 0:
             break
@@ -142,6 +142,6 @@ def trimmed(chat: Chat) -> list[Message]:
     return kept[::-1]
 
 
-def _cut(text: str, size: int) -> str:
+def cut(text: str, size: int = RESPONSE_BYTES) -> str:
     """Keep the first bytes of a text, as whole characters; half a character becomes "?"."""
     return text.encode("utf-8", "replace")[:size].decode("utf-8", "ignore")

@@ -33,8 +33,7 @@ _LANGUAGES = {
 }
 _COMMON = {name: frozenset(words.split()) for name, words in _LANGUAGES.items()}
 _ENGLISH = frozenset(
-    "the of and to is in that it for you was on are with as be this have from or by not but what all "
-    "were we when your can there an which their if will how they so would has more about".split()
+    ["the", "of", "and", "to", "is", "in", "that", "it", "for", "you", "was", "on", "are", "with", "as", "be", "this", "have", "from", "or", "by", "not", "but", "what", "all", "were", "we", "when", "your", "can", "there", "an", "which", "their", "if", "will", "how", "they", "so", "would", "has", "more", "about"]
 )
 
 _LEAST_WORDS = 5
@@ -83,4 +82,6 @@ def _is_code(text: str) -> bool:
     if fenced > 0.5 * len(text.strip()):
         return True
     lines = [line for line in text.splitlines() if line.strip()]
-    return len(lines) >= 3 and sum(_CODE.search(line) is not None for line in lines) > 0.5 * len(lines)
+    return len(lines) >= 3 and sum(_CODE.search(line) is not None for line in lines) > 0.5 * len(
+        lines
+    )

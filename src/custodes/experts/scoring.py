@@ -8,8 +8,8 @@ A score has three parts, each a linear function of what was read:
 3. **stance**: whether it refuses or promises to comply, times how harmful the prompt is.
 
 They are put together by a logistic fit to pairs, validity twice: up to a ceiling, beyond which a
-valid answer gains nothing, and as the penalty log(1 + exp(-validity)), which grows without bound as
-an answer stops being one. That penalty is what keeps word salad from being outweighed by a style
+valid answer gains nothing, and as the penalty log(1 + exp(-validity)), which grows as an answer
+stops being one. That penalty is what keeps word salad from being outweighed by a style
 that people like.
 
 Shapes: N answers, H hidden features, K scalars, S stacked features.
@@ -40,7 +40,9 @@ STACKED: tuple[str, ...] = (
 )
 """What the last stage puts together, in order."""
 
+# Beyond these validity says no more: an answer is certainly one, or certainly none.
 _CEILING = 3.0
+_FLOOR = -6.0
 _CLIP = 4.0
 _KNOT = 0.67
 
@@ -115,9 +117,7 @@ class HeadWeights:
 def basis(scalars: Array, mean: Floats, spread: Floats) -> Floats:
     """Expand scalars piecewise linearly: itself, its upper and its lower third; shape (N, 3K)."""
     z_NK = np.clip((scalars - mean) / spread, -_CLIP, _CLIP)
-    return np.concatenate(
-        [z_NK, np.maximum(z_NK - _KNOT, 0), np.maximum(-z_NK - _KNOT, 0)], axis=1
-    )
+    return np.concatenate([z_NK, np.maximum(z_NK - _KNOT, 0), np.maximum(-z_NK - _KNOT, 0)], axis=1)
 
 
 def design(features: Features, mean: Floats, spread: Floats) -> Floats:
@@ -135,6 +135,7 @@ def harmfulness(features: Features, harm: Floats, bias: Floats) -> Floats:
 
 def stacked(preference: Floats, validity: Floats, stance: Array, harm: Floats) -> Floats:
     """Return what the last stage weighs, in the order of `STACKED`; shape (N, S)."""
+    validity = np.maximum(validity, _FLOOR)
     refusal, compliance, bare = (stance[:, i].astype(np.float64) for i in range(3))
     refusal = np.minimum(refusal, 3.0) / 3.0
     return np.stack(

@@ -14,6 +14,7 @@ Shapes: N answers, P pairs, F features of the design, K scalars.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,9 +67,7 @@ class Comparisons:
     def only(self, wanted: NDArray[np.bool_]) -> Comparisons:
         """Return some of them, in their order."""
         kind = tuple(k for k, w in zip(self.kind, wanted, strict=True) if w)
-        return Comparisons(
-            self.better[wanted], self.worse[wanted], kind, self.importance[wanted]
-        )
+        return Comparisons(self.better[wanted], self.worse[wanted], kind, self.importance[wanted])
 
     def are(self, kinds: frozenset[str] | set[str]) -> NDArray[np.bool_]:
         """Tell which are of one of these kinds."""
@@ -103,7 +102,9 @@ def fit_head_weights(
     mean_K = features.scalars[used].mean(axis=0, dtype=np.float64)
     spread_K = features.scalars[used].std(axis=0, dtype=np.float64) + 1e-6
     design_NF = design(features, mean_K, spread_K)
-    scale_F = _scale(design_NF[comparisons.better], design_NF[comparisons.worse], blocks, 3 * len(mean_K))
+    scale_F = _scale(
+        design_NF[comparisons.better], design_NF[comparisons.worse], blocks, 3 * len(mean_K)
+    )
     scaled_NF = design_NF * scale_F
     fold_N = fold_numbers(list(groups), min(_FOLDS, len(set(groups))), seed)
 
@@ -232,7 +233,7 @@ def _stack(stacked_NS: Floats, comparisons: Comparisons) -> Floats:
 
 def _balanced(kinds: Sequence[str], importance_P: Floats) -> Floats:
     """Give each kind the same total weight."""
-    total = {kind: 0.0 for kind in kinds}
+    total = dict.fromkeys(kinds, 0.0)
     for kind, importance in zip(kinds, importance_P.tolist(), strict=True):
         total[kind] += importance
     return np.array([w / total[k] for k, w in zip(kinds, importance_P.tolist(), strict=True)])
@@ -245,7 +246,7 @@ def _scale(better_PF: Floats, worse_PF: Floats, blocks: int, scalars: int) -> Fl
     hidden = len(spread_F) - scalars
     edges = [*np.linspace(0, hidden, blocks + 1).astype(int), len(spread_F)]
     scale_F = 1 / spread_F
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         if last > first:
             scale_F[first:last] /= np.sqrt((blocks + 1) * square_F[first:last].sum() + 1e-12)
     return np.asarray(scale_F)

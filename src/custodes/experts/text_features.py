@@ -39,10 +39,7 @@ STANCE_FEATURES = ("refusal", "compliance", "bare")
 """Those that say whether the answer refuses, complies, or promises to comply and stops there."""
 
 _FUNCTION = frozenset(
-    "the a an of to in and or is are was were be been it its this that these those for on with as "
-    "at by from you your i my we our they their he his she her not no but if so can will would "
-    "should could have has had do does did there here what which who when how than then them us me "
-    "about into up out over more most some any all one two also just like don't".split()
+    ["the", "a", "an", "of", "to", "in", "and", "or", "is", "are", "was", "were", "be", "been", "it", "its", "this", "that", "these", "those", "for", "on", "with", "as", "at", "by", "from", "you", "your", "i", "my", "we", "our", "they", "their", "he", "his", "she", "her", "not", "no", "but", "if", "so", "can", "will", "would", "should", "could", "have", "has", "had", "do", "does", "did", "there", "here", "what", "which", "who", "when", "how", "than", "then", "them", "us", "me", "about", "into", "up", "out", "over", "more", "most", "some", "any", "all", "one", "two", "also", "just", "like", "don't"]
 )
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 _END = re.compile(r"[.!?…:)\]\"”'’*`]\s*$")

@@ -63,7 +63,9 @@ def share_right(
     return float(right_P.sum() / pairs_P.sum()), float(low), float(high), len(names)
 
 
-def validity_control(kind: str, domain: str, share: float, low: float, high: float, prompts: int) -> Control:
+def validity_control(
+    kind: str, domain: str, share: float, low: float, high: float, prompts: int
+) -> Control:
     """Judge one kind of damage against its floor (`FLOORS`)."""
     name = f"validity: {kind}"
     floor = FLOORS[domain].get(kind)

@@ -110,5 +110,3 @@ def borderline_pairs(domain: str, *, seed: int = 0) -> list[ValidityPair]:
 
 def _any(texts: Sequence[str], rng: np.random.Generator) -> str:
     return texts[int(rng.integers(len(texts)))]
-
-

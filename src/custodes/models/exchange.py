@@ -37,10 +37,10 @@ __all__ = [
 PLACES = ("start", "mean", "last")
 """Where states are read: before the answer's first token, over its tokens, at its last token."""
 
-GIVEN_TOKENS = 48
+GIVEN_TOKENS = 32
 """Tokens of an answer whose log-probability given the prompt is computed."""
 
-ALONE_TOKENS = 32
+ALONE_TOKENS = 24
 """Tokens of an answer whose log-probability without the prompt is computed."""
 
 # Rows of logits at once: few enough to stay in the processor's cache.
@@ -128,7 +128,10 @@ def read_exchanges(
 
 
 def _with_prompt(
-    model: Any, prompts: Sequence[tuple[int, ...]], answers: Sequence[list[int]], layers: Sequence[int]
+    model: Any,
+    prompts: Sequence[tuple[int, ...]],
+    answers: Sequence[list[int]],
+    layers: Sequence[int],
 ) -> tuple[list[Array], list[Array]]:
     """Return each exchange's states (L, 3, D), and log-probabilities with that of the end last."""
     import torch

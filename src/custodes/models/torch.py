@@ -21,8 +21,8 @@ from custodes.errors import ModelError
 from custodes.models.base import Array, Sampling, TokenLogprobs, Usage
 from custodes.models.cache import adapter_version, weights_version
 from custodes.models.chat import encode_chats, encode_texts
-from custodes.models.exchange import Exchanges, read_exchanges
 from custodes.models.decode import batches, complete, left_padded
+from custodes.models.exchange import Exchanges, read_exchanges
 from custodes.models.formats.weights import first_line, load_weights
 
 if TYPE_CHECKING:
