@@ -14,6 +14,7 @@ test: install model
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/mypy benchmarks/*.py examples/*.py
 

@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from custodes.control import Control
 from custodes.conversation import Query
 from custodes.data.datasets import read_pairs
 from custodes.experts import LLMJudge, load_template
@@ -108,8 +109,8 @@ def main() -> None:
         print(f"  graded {row.get('graded')}, ties {row.get('ties')}, "
               f"grades {row['report']['grades']}")  # fmt: skip
         for control in row["report"]["controls"]:
-            print(f"  {'ok    ' if control['ok'] else 'FAILED'} {control['name']}: "
-                  f"{control['says']}")  # fmt: skip
+            status = Control.from_dict(control).status
+            print(f"  {status:10} {control['name']}: {control['explanation']}")
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2))
 

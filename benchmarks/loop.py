@@ -133,7 +133,7 @@ def plain_loop(folder: Path, model: Path, dtype: str) -> dict[str, float]:
 
     began = time.monotonic()
     config = yaml.safe_load((folder / "config.yaml").read_text())["config"]
-    events, _ = read_events(folder / "events.jsonl")
+    events = read_events(folder / "events.jsonl")
     plain = Plain(model, config, dtype)
     domains = {"helpfulness": "everyday", "harmlessness": "harm_adjacent"}
     experts = {domain: load_expert(domain) for domain in domains}

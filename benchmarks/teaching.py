@@ -31,12 +31,13 @@ from unittest.mock import patch
 
 import numpy as np
 
+from custodes.control import Control
 from custodes.conversation import PreferencePair
 from custodes.data.datasets import read_pairs, read_prompts
 from custodes.experts.head import load_expert
 from custodes.models import Sampling
 from custodes.models.resolve import load_torch
-from custodes.oversight.teachers.teacher import DpoTeacher, TeacherOptions
+from custodes.oversight.teachers.dpo import DpoTeacher, TeacherOptions
 from custodes.oversight.worker import BASE, ModelWorker
 from custodes.statistics import bootstrap_mean
 from custodes.training import forward
@@ -90,16 +91,12 @@ def texts_row(name: str, texts: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def poisoned(share: float, seed: int = 0) -> Callable[..., list[PreferencePair]]:
-    def disturb(domain: str, pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-        del domain
-        swapped = np.random.default_rng(seed).random(len(pairs)) < share
-        return [
-            replace(pair, chosen=pair.rejected, rejected=pair.chosen) if swap else pair
-            for pair, swap in zip(pairs, swapped, strict=True)
-        ]
-
-    return disturb
+def poisoned(pairs: Sequence[PreferencePair], share: float, seed: int = 0) -> list[PreferencePair]:
+    swapped = np.random.default_rng(seed).random(len(pairs)) < share
+    return [
+        replace(pair, chosen=pair.rejected, rejected=pair.chosen) if swap else pair
+        for pair, swap in zip(pairs, swapped, strict=True)
+    ]
 
 
 def gold(args: argparse.Namespace) -> dict[str, Any]:
@@ -118,7 +115,9 @@ def gold(args: argparse.Namespace) -> dict[str, Any]:
     before = answers(worker)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        made = teacher.retrain(worker, args.domain, 0, Path(folder), poisoned(args.poison))
+        data = teacher.gather(worker, args.domain, 0, Path(folder))
+        pairs = poisoned(data.pairs, args.poison)
+        made = teacher.train(worker, args.domain, 0, Path(folder), data, pairs)
         seconds = time.perf_counter() - began
         stages = (Path(folder) / "stages" / "timings.jsonl").read_text().splitlines()
         after = answers(worker.at(made))
@@ -160,7 +159,7 @@ def print_gold(found: dict[str, Any]) -> None:
     print(f"retrain: {found['seconds']} s, of which {found['stages']}")
     print(f"weights moved by {found['weights_moved']}; data: {found['data']}")
     for control in found["controls"]:
-        print(f"{'ok    ' if control['ok'] else 'FAILED'} {control['name']}: {control['says']}")
+        print(f"{Control.from_dict(control).status:10} {control['name']}: {control['explanation']}")
     print(f"{'gold':14}{'change':>8}  95% interval      better  spread   n")
     for r in found["gold"]:
         print(

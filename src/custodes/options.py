@@ -1,4 +1,4 @@
-"""Command-line options out of a config, so that each is defined and explained once."""
+"""Command-line options made from a config, so that each is defined and explained once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 from tyro.conf import Positional, arg
 
-from custodes.config import validate_config
+from custodes.config import REQUIRED, keys_of, validate_config
 
 __all__ = ["extended", "read_options"]
 
@@ -27,14 +26,14 @@ def read_options(
     about: str,
     positional: Sequence[str] = (),
 ) -> tuple[M, Path]:
-    """Parse a verb whose options are the fields of a config, plus ``--out``.
+    """Parse the arguments of a verb whose options are the keys of a config, plus ``--out``.
 
     Args:
         model: The config. Its docstring explains the options.
-        arguments: What follows the verb.
-        prog: The verb, as it is called.
-        about: What the verb does.
-        positional: Fields that have no name on the command line.
+        arguments: The arguments after the verb.
+        prog: The command, for the help, e.g. "custodes diff".
+        about: A description of the verb, for the help.
+        positional: Keys that are positional arguments.
 
     Returns:
         The config, and the folder to write to.
@@ -42,36 +41,37 @@ def read_options(
     Raises:
         ConfigError: It names every mistake on one line.
     """
-    options = tyro.cli(_plain(model, positional), prog=prog, description=about, args=arguments)
-    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    out = given.pop("out")
-    return validate_config(given, model, prog), out
+    options = tyro.cli(_unchecked(model, positional), prog=prog, description=about, args=arguments)
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    out = values.pop("out")
+    return validate_config(values, model, prog), out
 
 
 def extended(cls: type, **more: tuple[Any, Any]) -> Any:
-    """Make a dataclass with more fields for tyro to fill, given as (annotation, default)."""
+    """Return a subclass of a dataclass with more fields, given as (annotation, default)."""
     fields: list[Any] = [
         (name, kind, dataclasses.field(default=default)) for name, (kind, default) in more.items()
     ]
-    made = dataclasses.make_dataclass(cls.__name__, fields, bases=(cls,), frozen=True)
-    made.__doc__ = cls.__doc__
-    return made
+    return _dataclass(cls, fields, bases=(cls,))
 
 
-def _plain(model: type[BaseModel], positional: Sequence[str]) -> Any:
-    """Make a dataclass with a config's fields, defaults and docstring, which validates nothing.
+def _unchecked(model: type[BaseModel], positional: Sequence[str]) -> Any:
+    """Return a dataclass with a config's keys, defaults and docstring.
 
-    Parsed into the config itself, mistakes would be told in pydantic's words and by a traceback.
+    tyro can fill a pydantic model, but it would print pydantic's own messages on several lines.
     """
-    unnamed: Any = Positional
+    marker: Any = Positional
     fields: list[Any] = [("out", Annotated[Path, arg(help="The folder to write to.")])]
-    for name, info in model.model_fields.items():
-        kind: Any = info.annotation
-        default = info.get_default(call_default_factory=True)
-        named: Any = Annotated[unnamed[kind], arg(metavar=name.upper())]
-        field = (name, named if name in positional else kind)
-        required = default is PydanticUndefined
-        fields.append(field if required else (*field, dataclasses.field(default=default)))
-    made = dataclasses.make_dataclass(model.__name__, fields, frozen=True)
-    made.__doc__ = model.__doc__
+    for name, (annotation, default) in keys_of(model).items():
+        kind: Any = annotation
+        if name in positional:
+            kind = Annotated[marker[annotation], arg(metavar=name.upper())]
+        optional = () if default is REQUIRED else (dataclasses.field(default=default),)
+        fields.append((name, kind, *optional))
+    return _dataclass(model, fields)
+
+
+def _dataclass(like: type, fields: list[Any], bases: tuple[type, ...] = ()) -> Any:
+    made = dataclasses.make_dataclass(like.__name__, fields, bases=bases, frozen=True)
+    made.__doc__ = like.__doc__
     return made

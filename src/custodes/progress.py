@@ -1,10 +1,14 @@
-"""Telling a person what is going on and how long it will take."""
+"""Progress on the terminal: what is being done and how long it will take."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["Progress", "console", "silent"]
 
@@ -12,12 +16,12 @@ QUIET = 5.0
 """Seconds between two lines where the output is no terminal."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is going on, how much of it is done, and how much there is."""
+"""Called with the name of a task, the number of its steps that are done, and their total."""
 
 
-def silent(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
-    del what, done, total
+def silent(task: str, done: int, total: int) -> None:
+    """Show nothing."""
+    del task, done, total
 
 
 @contextmanager
@@ -31,12 +35,10 @@ def console() -> Iterator[Progress]:
 
 
 @contextmanager
-def _bars(screen: object) -> Iterator[Progress]:
-    from rich.console import Console
+def _bars(screen: Console) -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    assert isinstance(screen, Console)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -46,36 +48,34 @@ def _bars(screen: object) -> Iterator[Progress]:
     with Bars(*columns, console=screen) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def show(what: str, done: int, total: int) -> None:
-            # A stage that is over makes room; one that starts again gets a fresh clock.
-            if what in tasks and (done == 0 or done >= total):
-                bars.remove_task(tasks.pop(what))
+        def show(task: str, done: int, total: int) -> None:
+            # The bar of a finished task goes away; a task that starts again gets a new clock.
+            if task in tasks and (done == 0 or done >= total):
+                bars.remove_task(tasks.pop(task))
             if done < total:
-                if what not in tasks:
-                    tasks[what] = bars.add_task(what, total=total)
-                bars.update(tasks[what], completed=done, total=total)
+                if task not in tasks:
+                    tasks[task] = bars.add_task(task, total=total)
+                bars.update(tasks[task], completed=done, total=total)
 
         yield show
 
 
 @contextmanager
-def _lines(screen: object) -> Iterator[Progress]:
-    from rich.console import Console
+def _lines(screen: Console) -> Iterator[Progress]:
+    # rich prints bars without a terminal only once, at the end: a log needs lines on the way.
+    starts: dict[str, float] = {}
+    last_line = -QUIET
 
-    assert isinstance(screen, Console)
-    begun: dict[str, float] = {}
-    told = -QUIET
-
-    def show(what: str, done: int, total: int) -> None:
-        nonlocal told
+    def show(task: str, done: int, total: int) -> None:
+        nonlocal last_line
         now = time.monotonic()
-        if what not in begun or done == 0:
-            begun[what] = now
-        if now - told < QUIET:
+        if task not in starts or done == 0:
+            starts[task] = now
+        if now - last_line < QUIET:
             return
-        told, elapsed = now, now - begun[what]
-        left = f", about {elapsed * (total - done) / done:.0f} s left" if 0 < done < total else ""
-        line = f"{what}: {done}/{total} ({elapsed:.0f} s{left})"
+        last_line, elapsed = now, now - starts[task]
+        rest = f", about {elapsed * (total - done) / done:.0f} s left" if 0 < done < total else ""
+        line = f"{task}: {done}/{total} ({elapsed:.0f} s{rest})"
         screen.print(line, markup=False, soft_wrap=True)
 
     yield show

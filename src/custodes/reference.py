@@ -1,73 +1,68 @@
-"""The reference of a config, written from where its options are defined."""
+"""The reference of a config: the one place that writes options as documentation.
+
+It reads docstrings, where options are explained once; pydantic's JSON schema leaves them out.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from typing import Any, get_type_hints
+from dataclasses import is_dataclass
+from typing import Any
 
 import docstring_parser
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
-from custodes.config import classes_in
+from custodes.config import REQUIRED, classes_in, keys_of
 
 __all__ = ["config_reference"]
 
 
 def config_reference(model: type[BaseModel]) -> str:
-    """Write every key of a config, its type, its default and its meaning, as Markdown."""
-    seen: list[type] = [model]
-    for cls in seen:  # grows while it is walked: depth first would hide the top level
-        for annotation, _, _ in _keys(cls).values():
-            seen += [inner for inner in classes_in(annotation) if inner not in seen]
-    return "\n".join(line for cls in seen for line in _section(cls, top=cls is model))
+    """Return a Markdown table of a config's keys, types, defaults and meanings.
+
+    The classes of nested keys follow, a section each, nearest to the top first.
+    """
+    classes: list[type] = [model]
+    for cls in classes:  # grows while it is walked: breadth first
+        for annotation, _ in keys_of(cls).values():
+            classes += [inner for inner in classes_in(annotation) if inner not in classes]
+    return "\n".join(line for cls in classes for line in _section(cls, top=cls is model))
 
 
 def _section(cls: type, *, top: bool) -> Iterator[str]:
-    about = docstring_parser.parse(cls.__doc__ or "")
-    told = {param.arg_name: param.description or "" for param in about.params}
     kind = getattr(cls, "kind", None)
     title = "The config" if top else f"`kind: {kind}`" if kind else f"`{cls.__name__}`"
+    summary = docstring_parser.parse(cls.__doc__ or "").short_description
+    meanings = _meanings(cls)
     yield f"## {title}\n"
-    yield f"{' '.join((about.short_description or '').split())}\n"
+    yield f"{_line(summary)}\n"
     yield "| key | type | default | meaning |\n| --- | --- | --- | --- |"
-    inherited = [base for base in cls.__mro__[1:] if dataclasses.is_dataclass(base)]
-    for base in inherited:
-        parent = docstring_parser.parse(base.__doc__ or "")
-        told = {param.arg_name: param.description or "" for param in parent.params} | told
-    for name, (_, default, shown) in _keys(cls).items():
+    for name, (annotation, default) in keys_of(cls).items():
         if name != "kind":
-            meaning = " ".join(told.get(name, "").split()).replace("|", "\\|")
-            yield f"| `{name}` | {shown.replace('|', chr(92) + '|')} | {default} | {meaning} |"
+            cells = (_type(annotation), _default(default), _line(meanings.get(name)))
+            yield f"| `{name}` | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
     yield ""
 
 
-def _keys(cls: type) -> dict[str, tuple[Any, str, str]]:
-    """Map each key to its annotation, its default and its type, the last two as text."""
-    found = {}
-    if issubclass(cls, BaseModel):
-        for name, info in cls.model_fields.items():
-            default = PydanticUndefined if info.is_required() else info.get_default()
-            found[name] = (info.annotation, _default(default), _type(info.annotation))
-    elif dataclasses.is_dataclass(cls):
-        hints = get_type_hints(cls)
-        for field in dataclasses.fields(cls):
-            default = field.default
-            if field.default_factory is not dataclasses.MISSING:
-                default = field.default_factory()
-            found[field.name] = (hints[field.name], _default(default), _type(hints[field.name]))
-    return found
+def _meanings(cls: type) -> dict[str, str | None]:
+    """Map keys to what the docstrings of a class and its bases say of them."""
+    documented = [*filter(is_dataclass, cls.__mro__[:0:-1]), cls]
+    docs = (docstring_parser.parse(each.__doc__ or "") for each in documented)
+    return {param.arg_name: param.description for doc in docs for param in doc.params}
+
+
+def _line(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 def _default(value: Any) -> str:
-    if value in (dataclasses.MISSING, PydanticUndefined):
+    if value is REQUIRED or value == "":
         return "required"
-    if dataclasses.is_dataclass(value) or (isinstance(value, tuple) and len(value) > 3):
+    if is_dataclass(value) or (
+        isinstance(value, tuple) and (len(value) > 3 or any(map(is_dataclass, value)))
+    ):
         return "see below"
-    if isinstance(value, tuple):
-        return "see below" if any(map(dataclasses.is_dataclass, value)) else f"`{list(value)}`"
-    return "none" if value is None else f"`{value}`" if value != "" else "required"
+    return "none" if value is None else f"`{list(value) if isinstance(value, tuple) else value}`"
 
 
 def _type(annotation: Any) -> str:

@@ -57,6 +57,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> dict[str, ScriptedModel]:
 
     monkeypatch.setattr(running, "load_pair", pair)
     monkeypatch.setattr(running, "load", lambda name, engine="auto": known[name])
+    monkeypatch.setattr(running, "version_of", lambda name: known[name].version)
     monkeypatch.setattr("custodes.diff.plan.parse", lambda name: known[name])
     monkeypatch.setattr("custodes.diff.answers.BATCH", 16)
     return known

@@ -20,9 +20,8 @@ from custodes.experts import (
     NullExpert,
     SimulatedExpert,
 )
-from custodes.experts.expert import Expert
+from custodes.experts.expert import DOMAINS, Expert
 from custodes.models.simulated import write_levels
-from custodes.oversight.roles import DOMAINS
 from support.scripted import ScriptedModel
 
 Factory = Callable[[Path, str], Expert]

@@ -53,7 +53,7 @@ def test_it_is_an_expert_with_its_controls(head: HeadExpert) -> None:
     assert names[:2] == ["held-out accuracy", "shuffled labels"]
     assert {"validity: shuffled", "validity: salad", "validity: cut"} <= set(names)
     # What ships as borderline is English, which is no language of the model of this test.
-    assert [c["name"] for c in controls if not c["ok"]] in ([], ["validity: mismatch"])
+    assert [c["name"] for c in controls if not c["passed"]] in ([], ["validity: mismatch"])
     json.dumps(head.report(), allow_nan=False)
 
 
@@ -161,7 +161,7 @@ def test_a_failed_card_is_shown_as_a_failed_control(head_file: Path, tmp_path: P
     card["failures"] = ["shuffled labels"]
     head.with_suffix(".json").write_text(json.dumps(card))
 
-    controls = {c["name"]: c["ok"] for c in load_expert(head).report()["controls"]}
+    controls = {c["name"]: c["passed"] for c in load_expert(head).report()["controls"]}
 
     assert controls["held-out accuracy"]
     assert not controls["shuffled labels"]

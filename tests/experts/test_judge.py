@@ -20,12 +20,11 @@ from custodes.experts import (
     load_template,
     require_some,
 )
-from custodes.experts.expert import Rating
-from custodes.experts.order import wilson
+from custodes.experts.expert import DOMAINS, Rating
+from custodes.experts.order_swap import wilson
 from custodes.experts.template import JudgeTemplate, parse_choice, parse_grade
 from custodes.models.endpoint.model import EndpointModel
 from custodes.models.endpoint.server import Patience
-from custodes.oversight.roles import DOMAINS
 from support.openai_server import OpenAIServer, hang
 from support.scripted import ScriptedModel
 

@@ -15,7 +15,7 @@ from conftest import make_tiny_adapter
 from custodes.conversation import user_chat
 from custodes.errors import ConfigError, ModelError
 from custodes.models.base import Sampling
-from custodes.models.resolve import load, load_torch, parse
+from custodes.models.resolve import load, load_torch, parse, version_of
 from custodes.models.torch import TorchModel
 
 CHATS = [user_chat("How do I bake bread?"), user_chat("Hello")]
@@ -284,3 +284,22 @@ def test_only_safe_files_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         load_torch("org/any")
     assert asked
     assert not any(pattern.endswith((".bin", ".py", ".pt", "*")) for pattern in asked)
+
+
+def test_versions_come_from_files_and_not_from_names(
+    tiny_model_dir: Path, tiny_adapter_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [load_torch(str(d)).version for d in (tiny_model_dir, tiny_adapter_dir)]
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the weights were loaded")
+
+    monkeypatch.setattr("custodes.models.torch.load_weights", never)
+    assert [version_of(str(d)) for d in (tiny_model_dir, tiny_adapter_dir)] == expected
+    shutil.copytree(tiny_model_dir, tmp_path / "copy")
+    assert version_of(str(tmp_path / "copy")) == expected[0]
+    with (tmp_path / "copy" / "config.json").open("a") as file:
+        file.write(" ")
+    assert version_of(str(tmp_path / "copy")) != expected[0]
+    assert version_of("simulated") is None
+    assert version_of("endpoint:m@http://127.0.0.1:9/v1") is None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from custodes.errors import RunError
-from custodes.runs import Checkpoint, RunFolder, read_lineage
+from custodes.runs import Checkpoint, RunFolder, read_lineage, read_log
 from custodes.runs.files import explain_disk, write_atomic
 
 CONFIG = {"seed": 0, "steps": 3, "worker": {"model": "simulated"}}
@@ -51,6 +51,27 @@ def test_a_second_process_is_told_so_and_stops(tmp_path: Path) -> None:
     go.set()
     other.join(30)
     RunFolder(tmp_path, CONFIG).close()
+
+
+def test_a_killed_process_leaves_the_folder_unlocked(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, go = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(str(tmp_path), ready, go))
+    other.start()
+    assert ready.wait(30)
+    other.kill()
+    other.join(30)
+    RunFolder(tmp_path, CONFIG).close()
+
+
+def test_a_torn_time_costs_no_other(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, CONFIG) as run:
+        run.clock("answer", 1.0)
+    with (tmp_path / "timings.jsonl").open("a") as handle:
+        handle.write('{"stage":"ra')
+    with RunFolder(tmp_path, CONFIG) as run:
+        run.clock("rate", 2.0)
+    assert [row["stage"] for row in read_log(tmp_path / "timings.jsonl")] == ["answer", "rate"]
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:

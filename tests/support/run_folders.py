@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from custodes.experts.expert import Rating
+from custodes.experts.expert import DOMAINS, Rating
 from custodes.oversight.overseer import OverseerOptions, ThresholdOverseer
-from custodes.oversight.roles import DOMAINS
 from custodes.oversight.summary import read_timings, summarise
 from custodes.runs import RunFolder
 

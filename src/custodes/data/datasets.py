@@ -1,6 +1,6 @@
-"""Prompts, preference pairs and demonstrations, out of the shapes that datasets come in.
+"""Readers of prompts, preference pairs and demonstrations, in the usual formats of datasets.
 
-Understood, row by row: Dolly and Alpaca (``instruction`` or ``prompt``, ``context`` or ``input``,
+Formats, row by row: Dolly and Alpaca (``instruction`` or ``prompt``, ``context`` or ``input``,
 ``response`` or ``output``), hh-rlhf (``chosen`` and ``rejected`` as transcripts of Human and
 Assistant, or with ``prompt`` as messages), lists of plain prompts, and OpenAI's ``messages``.
 """
@@ -34,23 +34,23 @@ RESPONSE_COLUMNS = ("response", "output", "answer", "completion")
 ROLES = ("system", "user", "assistant")
 
 UNUSABLE_SHARE = 0.05
-"""Of a hub dataset, which nobody here can correct, up to this share of rows is passed over."""
+"""Up to this share of malformed rows is skipped in a hub dataset, which the user cannot correct."""
 
 
 def read_prompts(source: str | Path, *, domain: str, split: str | None = "loop") -> list[Query]:
-    """Read what a User may ask.
+    """Read the queries of a User.
 
     Args:
         source: A shipped set (everyday, harm_adjacent, look_alikes), a file (JSONL, JSON, CSV,
             Parquet, or text with a prompt a line), a folder of files, or a hub dataset
             (``owner/name[:split]``).
-        domain: The domain of all its queries.
-        split: Where rows have a ``split``, only those of this one are read; a file without it
-            has no held-out part and gives all its rows whatever the split. None reads all rows.
+        domain: The domain of all queries.
+        split: If rows have a ``split``, only those of this split are read. A file without the
+            column has no held-out part, and all its rows are read. None reads all rows.
 
     Returns:
-        Queries in the file's order. Their ids are the file's (numbers get the file's name in
-        front), else a hash of the conversation, so they do not depend on the order.
+        Queries in the file's order. Their ids are those of the file (a number gets the file's
+        name as a prefix) or else a hash of the conversation, which does not depend on the order.
 
     Raises:
         DataError: The source is missing, empty or malformed; the message has the line number.
@@ -58,9 +58,9 @@ def read_prompts(source: str | Path, *, domain: str, split: str | None = "loop")
     splits: set[str] = set()
 
     def query(row: Row) -> Query | None:
-        at = str(row.values.get("split", split))
-        splits.add(at)
-        if split is not None and at != split:
+        part = str(row.values.get("split", split))
+        splits.add(part)
+        if split is not None and part != split:
             return None
         chat = _prompt(row)
         topic = str(row.values.get("topic", row.values.get("category", "")))
@@ -69,8 +69,8 @@ def read_prompts(source: str | Path, *, domain: str, split: str | None = "loop")
     table = open_table(source)
     queries = _read(table, query)
     if not queries:
-        missed = near_misses(str(split), splits)
-        raise DataError(f"{source} has no row of split {split!r}", missed)
+        remedy = near_misses(str(split), splits)
+        raise DataError(f"{source} has no row of split {split!r}", remedy)
     return queries
 
 
@@ -98,7 +98,7 @@ def read_pairs(source: str | Path) -> list[PreferencePair]:
 def read_demonstrations(source: str | Path) -> list[Demonstration]:
     """Read demonstrations (see `read_prompts` for sources, ids and errors).
 
-    Of ``messages`` the last answer is the response and all before it the prompt.
+    In ``messages`` the last answer is the response, and everything before it is the prompt.
     """
 
     def demonstration(row: Row) -> Demonstration:
@@ -125,7 +125,7 @@ T = TypeVar("T", bound=_Identified)
 
 
 def _read(table: Table, parse: Callable[[Row], T | None]) -> list[T]:
-    """Parse all rows: the ids are distinct, and what is not taken is said."""
+    """Parse all rows into items with distinct ids; a warning counts the rows that are left out."""
     items: dict[str, T] = {}
     first: dict[str, str] = {}
     unusable: list[DataError] = []
@@ -154,56 +154,56 @@ def _read(table: Table, parse: Callable[[Row], T | None]) -> list[T]:
     if len(unusable) > UNUSABLE_SHARE * total:
         raise unusable[0]
     if unusable:
-        lost = (
+        warning = (
             f"{len(unusable)} of {total} rows of {table.name} cannot be used, first {unusable[0]}"
         )
-        warnings.warn(lost, CustodesWarning, stacklevel=3)
+        warnings.warn(warning, CustodesWarning, stacklevel=3)
     if repeated:
-        said = f"{repeated} of {total} rows of {table.name} repeat another and are read once"
-        warnings.warn(said, CustodesWarning, stacklevel=3)
+        warning = f"{repeated} of {total} rows of {table.name} repeat another and are read once"
+        warnings.warn(warning, CustodesWarning, stacklevel=3)
     return list(items.values())
 
 
 def _id(row: Row, stem: str, content: Any) -> str:
-    given = row.values.get("id")
-    if given is None:
+    value = row.values.get("id")
+    if value is None:
         text = json.dumps(content, ensure_ascii=True, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-    if isinstance(given, bool) or not isinstance(given, int | str) or given == "":
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         raise DataError(f"{row.where}: its id is no text or number", "write one, or leave it out")
     # Counting from 0 is what every other file does too.
-    return f"{stem}-{given}" if str(given).isdigit() else str(given)
+    return f"{stem}-{value}" if str(value).isdigit() else str(value)
 
 
 def _agreement(row: Row) -> float:
-    given = row.values.get("agreement", 1.0)
+    value = row.values.get("agreement", 1.0)
     try:
-        share = float(given)
+        share = float(value)
     except (TypeError, ValueError):
         share = -1.0
     if not 0 < share <= 1:
         raise DataError(
-            f"{row.where}: agreement is {one_line(repr(given), 40)}", "it is a share in (0, 1]"
+            f"{row.where}: agreement is {one_line(repr(value), 40)}", "it is a share in (0, 1]"
         )
     return share
 
 
-def _column(row: Row, known: Sequence[str]) -> str:
-    """Find the first known column the row has."""
-    for column in known:
+def _column(row: Row, names: Sequence[str]) -> str:
+    """Return the first of these columns that the row has."""
+    for column in names:
         if column in row.values:
             return column
-    there = [one_line(str(column), 40) for column in list(row.values)[:20]]
-    close = {match for name in known for match in get_close_matches(name, there, n=1)}
-    meant = f"did you mean {' or '.join(sorted(close))}? " if close else ""
+    columns = [one_line(str(column), 40) for column in list(row.values)[:20]]
+    close = {match for name in names for match in get_close_matches(name, columns, n=1)}
+    guess = f"did you mean {' or '.join(sorted(close))}? " if close else ""
     raise DataError(
-        f"{row.where} has no {' or '.join(known)}",
-        f"{meant}It has {', '.join(there) or 'nothing'}",
+        f"{row.where} has no {' or '.join(names)}",
+        f"{guess}It has {', '.join(columns) or 'nothing'}",
     )
 
 
 def _string(row: Row, column: str) -> str:
-    """Return a column's text: not empty, and such that it can be written down again."""
+    """Return a column's text, which is neither empty nor impossible to encode."""
     text = row.values[column]
     if not isinstance(text, str):
         raise DataError(f"{row.where}: {column} is a {type(text).__name__}", "write text")
@@ -224,14 +224,14 @@ def _checked(text: str, what: str) -> str:
 
 
 def _prompt(row: Row) -> tuple[Message, ...]:
-    """Return the conversation up to where an answer is due."""
+    """Return the conversation up to the user's last turn."""
     column = _column(row, (*PROMPT_COLUMNS, "messages", "chosen", "text"))
-    given = row.values[column]
+    value = row.values[column]
     if column in ("messages", "chosen"):
         turns = _turns(row, column)
         answered = turns[-1]["role"] == "assistant"
         return _due(turns[:-1] if answered else turns, f"{row.where}: {column}")
-    if isinstance(given, list) or _is_transcript(given):
+    if isinstance(value, list) or _is_transcript(value):
         return _due(_turns(row, column), f"{row.where}: {column}")
     text = _string(row, column)
     context = next((row.values[c] for c in CONTEXT_COLUMNS if row.values.get(c)), None)
@@ -242,9 +242,9 @@ def _prompt(row: Row) -> tuple[Message, ...]:
 
 def _answer(row: Row, column: str) -> tuple[tuple[Message, ...], str]:
     """Split a column into the conversation before it, () if it has none, and the answer."""
-    given = row.values[_column(row, (column,))]
-    prompted = any(known in row.values for known in PROMPT_COLUMNS)
-    if not isinstance(given, list) and (prompted or not _is_transcript(given)):
+    value = row.values[_column(row, (column,))]
+    prompted = any(name in row.values for name in PROMPT_COLUMNS)
+    if not isinstance(value, list) and (prompted or not _is_transcript(value)):
         return (), _string(row, column)
     *before, last = _turns(row, column)
     what = f"{row.where}: {column}"
@@ -260,20 +260,20 @@ def _due(turns: tuple[Message, ...], what: str) -> tuple[Message, ...]:
 
 
 def _turns(row: Row, column: str) -> tuple[Message, ...]:
-    """Read messages or a transcript: at least one turn, the first (after a system's) a user's."""
-    given, what = row.values[column], f"{row.where}: {column}"
-    turns = _messages(given, what) if isinstance(given, list) else _transcript(given, what)
-    asked = [turn["role"] for turn in turns if turn["role"] != "system"]
-    if not asked:
+    """Read messages or a transcript, which begin with the user (after a system message, if any)."""
+    value, what = row.values[column], f"{row.where}: {column}"
+    turns = _messages(value, what) if isinstance(value, list) else _transcript(value, what)
+    roles = [turn["role"] for turn in turns if turn["role"] != "system"]
+    if not roles:
         raise DataError(f"{what} has no turns", "write at least the user's")
-    if asked[0] != "user" and len(asked) > 1:
+    if roles[0] != "user" and len(roles) > 1:
         raise DataError(f"{what} does not begin with the user", "begin with the user's turn")
     return tuple(turns)
 
 
-def _messages(given: list[Any], what: str) -> list[Message]:
+def _messages(value: list[Any], what: str) -> list[Message]:
     turns: list[Message] = []
-    for number, turn in enumerate(given, start=1):
+    for number, turn in enumerate(value, start=1):
         at = f"{what} message {number}"
         if not isinstance(turn, dict) or not {"role", "content"} <= turn.keys():
             raise DataError(f"{at} has no role and content", "see OpenAI's messages")
@@ -289,29 +289,29 @@ def _messages(given: list[Any], what: str) -> list[Message]:
 _SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 
 
-def _is_transcript(given: Any) -> bool:
-    if not isinstance(given, str):
+def _is_transcript(value: Any) -> bool:
+    if not isinstance(value, str):
         return False
-    # An answer may begin with "Human:" too; a transcript goes on to where the Assistant speaks.
-    return given.lstrip("\n").startswith("Human:") and "\n\nAssistant:" in given
+    # An answer may begin with "Human:" too, but only a transcript also has the Assistant's turn.
+    return value.lstrip("\n").startswith("Human:") and "\n\nAssistant:" in value
 
 
-def _transcript(given: Any, what: str) -> list[Message]:
+def _transcript(value: Any, what: str) -> list[Message]:
     """Read an hh-rlhf transcript.
 
-    Turns of one speaker that follow each other become one; "Assistant:" with nothing behind it, at
-    the end, is where the answer is due and no turn.
+    Consecutive turns of one speaker become one turn. An empty "Assistant:" at the end marks the
+    place of the answer and is no turn.
     """
-    if not isinstance(given, str):
-        raise DataError(f"{what} is a {type(given).__name__}", "write text or messages")
-    if not _is_transcript(given):
+    if not isinstance(value, str):
+        raise DataError(f"{what} is a {type(value).__name__}", "write text or messages")
+    if not _is_transcript(value):
         raise DataError(f"{what} is no conversation", "add a prompt, or write it as messages")
-    _, *parts = _SPEAKER.split(given.strip("\n"))
-    said = list(zip(parts[::2], parts[1::2], strict=True))
-    if said[-1][0] == "Assistant" and not said[-1][1].strip():
-        said.pop()
+    _, *parts = _SPEAKER.split(value.strip("\n"))
+    speeches = list(zip(parts[::2], parts[1::2], strict=True))
+    if speeches[-1][0] == "Assistant" and not speeches[-1][1].strip():
+        speeches.pop()
     turns: list[Message] = []
-    for speaker, words in groupby(said, key=lambda part: part[0]):
+    for speaker, words in groupby(speeches, key=lambda part: part[0]):
         text = "\n\n".join(part[1].strip() for part in words).strip()
         at = f"{what} turn {len(turns) + 1}"
         role = "user" if speaker == "Human" else "assistant"

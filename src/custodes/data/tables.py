@@ -1,4 +1,4 @@
-"""Files of rows, read strictly: what cannot be meant is an error that names its line."""
+"""Strict readers of files of rows: a malformed line is an error with its number."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Row:
 
     Attributes:
         where: File and line (or item, or row), as an error message names it.
-        values: By column; values that are null are left out.
+        values: Values by column, without null values.
     """
 
     where: str
@@ -41,10 +41,10 @@ class Table:
     """An open file of rows.
 
     Attributes:
-        name: As it was asked for.
+        name: The name that the user gave.
         stem: The name without folder and suffix, for ids.
-        rows: In the file's order; reading goes on while they are taken.
-        mine: Whether the user can edit it (a hub dataset they cannot).
+        rows: The rows in the file's order, read lazily.
+        mine: Whether the user can edit the file, unlike a hub dataset.
     """
 
     name: str
@@ -60,10 +60,10 @@ def open_table(source: str | Path) -> Table:
     """Open a shipped set, a file, a folder of files, or a hub dataset (``owner/name[:split]``).
 
     Files are JSON lines, JSON (an array, or lines), CSV, Parquet or text with a prompt a line.
-    What exists on disk goes before the hub; shipped names go before both.
+    A shipped name takes precedence over a file or folder, and those over the hub.
 
     Raises:
-        DataError: There is no such source, or (while the rows are taken) a line is malformed.
+        DataError: There is no such source, or (while the rows are read) a line is malformed.
     """
     name = str(source)
     if name in SHIPPED:
@@ -106,11 +106,11 @@ def _missing(name: str, path: Path) -> DataError:
         )
     if not path.parent.is_dir():
         return DataError(f"no file {name}: there is no folder {path.parent}", "check the path")
-    there = sorted(f.name for f in path.parent.iterdir() if f.suffix.lower() in _READERS)
-    close = get_close_matches(path.name, there, n=3)
+    files = sorted(f.name for f in path.parent.iterdir() if f.suffix.lower() in _READERS)
+    close = get_close_matches(path.name, files, n=3)
     if close:
         return DataError(f"no file {name}", f"did you mean {' or '.join(close)}")
-    listed = ", ".join(there[:10]) + (", …" if len(there) > 10 else "")
+    listed = ", ".join(files[:10]) + (", …" if len(files) > 10 else "")
     return DataError(f"no file {name}", f"data files in that folder: {listed or 'none'}")
 
 
@@ -118,7 +118,7 @@ def _missing(name: str, path: Path) -> DataError:
 
 
 def _lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
-    """Yield numbered lines with their line ends, a byte-order mark taken off."""
+    """Yield numbered lines with their line ends, without a byte-order mark."""
     try:
         with path.open("rb") as file:
             number = 0
@@ -154,7 +154,7 @@ def _decoded(raw: bytes, where: str) -> str:
 
 
 def _filled(lines: Iterator[tuple[int, str]], name: str) -> Iterator[tuple[int, str]]:
-    """Refuse empty lines, but for those that end the file."""
+    """Refuse empty lines, except at the end of the file."""
     empty = 0
     for number, line in lines:
         text = line.rstrip("\r\n")
@@ -311,7 +311,7 @@ def _dataset(name: str, split: str) -> Placed:
 
 @contextmanager
 def _quiet_retries() -> Iterator[None]:
-    """Keep the hub client's retries off the screen: what comes of them is said in one line."""
+    """Hide the hub client's messages about retries: an error says in one line how they ended."""
     logger = logging.getLogger("huggingface_hub.utils._http")
     before = logger.level
     logger.setLevel(logging.ERROR)

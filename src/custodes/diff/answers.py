@@ -11,7 +11,7 @@ from custodes.diff.responses import Responses
 from custodes.errors import RunError
 from custodes.models.base import LanguageModel
 from custodes.progress import Progress
-from custodes.runs.rows import RowFile
+from custodes.runs.log import Log
 from custodes.seeds import derive
 from custodes.text import one_line
 
@@ -48,7 +48,7 @@ def answer(
     n = side.sampling.n
     per_batch = max(1, BATCH // n)
     what = f"{side.letter.upper()} answers ({one_line(side.label, 50)})"
-    with RowFile(path) as file:
+    with Log(path) as file:
         done = len(file.rows) // n if len(file.rows) < len(questions) * n else len(questions)
         if done < len(questions):
             done -= done % per_batch
@@ -79,7 +79,7 @@ def complete(path: Path, questions: tuple[Question, ...], n: int) -> bool:
     """Return whether a response file needs no model any more."""
     if not path.exists():
         return False
-    with RowFile(path) as file:
+    with Log(path) as file:
         return len(file.rows) >= len(questions) * n
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,11 +18,11 @@ from custodes.diff.plan import Task, plan
 from custodes.diff.responses import Responses
 from custodes.errors import RunError
 from custodes.models.base import LanguageModel
-from custodes.models.cached import RememberedModel
-from custodes.models.resolve import load, load_pair, load_torch_pair
+from custodes.models.cached import CachedModel
+from custodes.models.resolve import load, load_pair, load_torch_pair, version_of
 from custodes.progress import Progress, silent
-from custodes.runs.files import write_json
 from custodes.runs.folder import RunFolder
+from custodes.runs.store import Store
 
 __all__ = ["DiffRun", "run_diff"]
 
@@ -183,12 +182,13 @@ class _Remembering:
     def __init__(self, run: RunFolder, progress: Progress) -> None:
         self._run, self._progress, self._open = run, progress, cache(load)
 
-    def __call__(self, name: str, role: str) -> RememberedModel:
-        return RememberedModel(
+    def __call__(self, name: str, role: str) -> CachedModel:
+        return CachedModel(
             name,
             lambda: self._open(name),
             self._run.path / f"{role}.jsonl",
-            what=f"{role} {name[:40]}",
+            version=version_of(name),
+            label=f"{role} {name[:40]}",
             progress=self._progress,
         )
 
@@ -221,18 +221,16 @@ def _contrast(
 ) -> dict[str, Any]:
     from custodes.diff.contrast.divergence import partings
 
-    path = run.path / "contrast.json"
-    if path.exists():
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    begun = time.perf_counter()
-    progress("loading weights", 0, 1)
-    models = load_torch_pair(config.a, config.b)
-    progress("loading weights", 1, 1)
-    proposer = None
-    if config.labeler is not None:
-        proposer = remembered(config.labeler, "proposer")
-    found = partings(models, task, answers, proposer=proposer, seed=config.seed, progress=progress)
-    run.clock("contrast", time.perf_counter() - begun)
-    write_json(path, found)
-    return found
+    def decode() -> dict[str, Any]:
+        progress("loading weights", 0, 1)
+        models = load_torch_pair(config.a, config.b)
+        progress("loading weights", 1, 1)
+        proposer = None
+        if config.labeler is not None:
+            proposer = remembered(config.labeler, "proposer")
+        return partings(
+            models, task, answers, proposer=proposer, seed=config.seed, progress=progress
+        )
+
+    contrast: dict[str, Any] = Store(run.path).once("contrast", decode)
+    return contrast

@@ -24,7 +24,7 @@ from custodes.errors import DataError, ModelError, RunError
 from custodes.models.base import LanguageModel, Sampling
 from custodes.progress import Progress, silent
 from custodes.runs.folder import RunFolder
-from custodes.runs.stages import Stages
+from custodes.runs.store import Store
 from custodes.seeds import derive
 
 __all__ = ["Question", "run_drift"]
@@ -244,7 +244,7 @@ def _concepts(
         return {"left_out": "not asked for"}
     read = _Reader(lineage, concepts, progress)
     # Apart from the log, which goes generation by generation and may grow.
-    stages = Stages(run.path / "concepts" / _digest(concepts))
+    stages = Store(run.path / "concepts" / _digest(concepts))
     generations = []
     for generation in lineage.generations[1:]:
         t = generation.number

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from custodes.experts.calibration import Calibration
     from custodes.experts.ensemble import EnsembleExpert
     from custodes.experts.human import HumanExpert
-    from custodes.experts.judge import LLMJudge, Preference
+    from custodes.experts.judge import LLMJudge
     from custodes.experts.null import NullExpert, SimulatedExpert
-    from custodes.experts.order import OrderSwap
+    from custodes.experts.order_swap import OrderSwap, Preference
     from custodes.experts.template import JudgeTemplate, load_template
 
 __all__ = [
@@ -36,8 +36,8 @@ _HOME = {
     "JudgeTemplate": "template",
     "LLMJudge": "judge",
     "NullExpert": "null",
-    "OrderSwap": "order",
-    "Preference": "judge",
+    "OrderSwap": "order_swap",
+    "Preference": "order_swap",
     "SimulatedExpert": "null",
     "load_template": "template",
     "require_some": "abstention",

@@ -181,30 +181,29 @@ class Card(_Part):
 
     @property
     def controls(self) -> list[dict[str, Any]]:
-        """The controls, JSON-ready: name, ok, says."""
+        """The controls, JSON-ready (`custodes.control.Control.to_dict`)."""
         held, twins = self.held_out, self.held_out.shuffled
         seen = held.accuracy
         failed = set(self.failures)
-        return [
-            {
-                "name": "held-out accuracy",
-                "ok": "held-out accuracy" not in failed,
-                "says": f"{seen.value:.3f} [{seen.low:.3f}, {seen.high:.3f}] on {seen.pairs} pairs "
+        controls = (
+            Control(
+                "held-out accuracy",
+                "held-out accuracy" not in failed,
+                f"{seen.value:.3f} [{seen.low:.3f}, {seen.high:.3f}] on {seen.pairs} pairs "
                 f"of {seen.prompts} prompts it was not fitted on (must exclude 0.5); the longer "
                 f"answer is the chosen one in {held.longer:.3f}",
-            },
-            {
-                "name": "shuffled labels",
-                "ok": "shuffled labels" not in failed,
-                "says": f"{twins.twins} twins fitted to shuffled labels reach {twins.mean:.3f} on "
-                f"average, {twins.high:.3f} at best (the mean must be 0.5 within 0.02)",
-            },
-            *(
-                {"name": c.name, "ok": c.passed, "says": c.explanation}
-                for c in self.battery
-                if c.passed is not None
+                {"accuracy": seen.value, "ci95": [seen.low, seen.high], "pairs": seen.pairs},
             ),
-        ]
+            Control(
+                "shuffled labels",
+                "shuffled labels" not in failed,
+                f"{twins.twins} twins fitted to shuffled labels reach {twins.mean:.3f} on "
+                f"average, {twins.high:.3f} at best (the mean must be 0.5 within 0.02)",
+                {"mean": twins.mean, "high": twins.high, "twins": twins.twins},
+            ),
+            *self.battery,
+        )
+        return [control.to_dict() for control in controls]
 
     @property
     def battery(self) -> list[Control]:

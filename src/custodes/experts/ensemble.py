@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from custodes.control import Control
 from custodes.conversation import Query
 from custodes.errors import ConfigError, near_misses
 from custodes.experts.expert import Expert, Rating
@@ -33,7 +34,7 @@ class EnsembleExpert:
     """Joins the ratings of its members.
 
     Attributes:
-        name, domain, version: As in `custodes.oversight.roles.Expert`.
+        name, domain, version: As in `custodes.experts.expert.Expert`.
         members: Who rates.
         combine: mean, median or min of those that speak.
         quorum: Fewer members than this speaking is an abstention.
@@ -77,8 +78,8 @@ class EnsembleExpert:
 
     def rate(self, queries: Sequence[Query], responses: Sequence[str]) -> list[Rating]:
         """Rate with every member, and join."""
-        given = [member.rate(queries, responses) for member in self.members]
-        rows = list(zip(*given, strict=True)) if responses else []
+        ratings = [member.rate(queries, responses) for member in self.members]
+        rows = list(zip(*ratings, strict=True)) if responses else []
         for row in rows:
             self._rated.append([np.nan if r.value is None else r.value for r in row])
         return [self._join(row) for row in rows]
@@ -87,27 +88,27 @@ class EnsembleExpert:
         """Return how far the members disagree, and each member's own report."""
         rated = np.array(self._rated, dtype=np.float64).reshape(-1, len(self.members))
         spoke = ~np.isnan(rated)
-        quiet = int((spoke.sum(axis=1) < self.quorum).sum())
+        abstentions = int((spoke.sum(axis=1) < self.quorum).sum())
         pairs = list(self._correlations(rated))
         reports = [member.report() for member in self.members]
         own = [
             {**control, "name": f"{control['name']} ({member.name})"}
             for member, report in zip(self.members, reports, strict=True)
-            for control in report.get("controls", ())
+            for control in report["controls"]
         ]
         return {
             "kind": "ensemble",
             "combine": self.combine,
             "quorum": self.quorum,
             "judged": len(rated),
-            "abstentions": quiet,
+            "abstentions": abstentions,
             "mean_absolute_deviation": _deviation(rated),
             "correlations": pairs,
             "members": [
                 {"name": member.name, "version": member.version, "report": report}
                 for member, report in zip(self.members, reports, strict=True)
             ],
-            "controls": [*self._controls(pairs), *own],
+            "controls": [_agreement(pairs).to_dict(), *own],
         }
 
     def _join(self, row: Sequence[Rating]) -> Rating:
@@ -125,11 +126,11 @@ class EnsembleExpert:
 
     def _correlations(self, rated: NDArray[np.float64]) -> list[dict[str, Any]]:
         """Correlate each pair of members over the responses that both rated."""
-        found = []
+        correlations = []
         for i, j in combinations(range(len(self.members)), 2):
             shared = rated[~np.isnan(rated[:, [i, j]]).any(axis=1)][:, [i, j]]
             varied = len(shared) >= LEAST_SHARED and bool((shared.std(axis=0) > 0).all())
-            found.append(
+            correlations.append(
                 {
                     "members": [self.members[i].name, self.members[j].name],
                     "n": len(shared),
@@ -137,26 +138,30 @@ class EnsembleExpert:
                     "r": float(np.corrcoef(shared[:, 0], shared[:, 1]).item(1)) if varied else None,
                 }
             )
-        return found
+        return correlations
 
-    def _controls(self, pairs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        judged = [pair for pair in pairs if pair["n"] >= LEAST_SHARED]
-        if not judged:
-            return []
-        worst = min(judged, key=lambda pair: -2.0 if pair["r"] is None else pair["r"])
-        r = (
-            "undefined, since one of them always says the same"
-            if worst["r"] is None
-            else f"{worst['r']:+.2f}"
+
+def _agreement(correlations: Sequence[dict[str, Any]]) -> Control:
+    """Check that no two members contradict each other."""
+    name = "ensemble agrees"
+    judged = [pair for pair in correlations if pair["n"] >= LEAST_SHARED]
+    if not judged:
+        return Control.not_tested(
+            name, f"no two members have rated {LEAST_SHARED} responses in common"
         )
-        return [
-            {
-                "name": "ensemble agrees",
-                "ok": worst["r"] is not None and worst["r"] > 0,
-                "says": f"the lowest correlation of two members, {worst['members'][0]} and "
-                f"{worst['members'][1]}, is {r} over {worst['n']} responses (must be positive)",
-            }
-        ]
+    worst = min(judged, key=lambda pair: -2.0 if pair["r"] is None else pair["r"])
+    r = (
+        "undefined, since one of them always gives the same rating"
+        if worst["r"] is None
+        else f"{worst['r']:+.2f}"
+    )
+    return Control(
+        name,
+        worst["r"] is not None and worst["r"] > 0,
+        f"the lowest correlation of two members, {worst['members'][0]} and "
+        f"{worst['members'][1]}, is {r} over {worst['n']} responses (must be positive)",
+        dict(worst),
+    )
 
 
 def _deviation(rated: NDArray[np.float64]) -> float | None:

@@ -8,7 +8,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from custodes.conversation import Query
 
-__all__ = ["Expert", "Rating"]
+__all__ = ["DOMAINS", "Expert", "Rating"]
+
+DOMAINS = ("helpfulness", "harmlessness")
+"""The domains that ship with Experts, prompts and a gold score."""
 
 
 @dataclass(frozen=True)
@@ -48,5 +51,5 @@ class Expert(Protocol):
         ...
 
     def report(self) -> dict[str, Any]:
-        """Return the controls it carries (held-out accuracy, flips, abstentions), JSON-ready."""
+        """Describe the Expert, JSON-ready; ``controls`` lists its controls as dicts."""
         ...

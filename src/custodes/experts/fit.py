@@ -13,12 +13,12 @@ from custodes.conversation import Chat, PreferencePair, user_chat
 from custodes.data.datasets import read_pairs
 from custodes.errors import ConfigError, DataError, near_misses
 from custodes.experts.card import Anchor, Card, Provenance, write_card
+from custodes.experts.expert import DOMAINS
 from custodes.experts.fitted import FOLDS, Fitted, Part, Task, fit_task, part_of, prompt_key
 from custodes.experts.likelihood_features import LIKELIHOOD_FEATURES
 from custodes.experts.reading import SCALARS, Reading, read_features, trimmed
 from custodes.experts.scoring import Features, HeadWeights, scores
 from custodes.experts.stack_fit import PREFERENCE, Comparisons
-from custodes.experts.validity import FLOORS
 from custodes.experts.validity_pairs import ValidityPair, borderline_pairs, damaged_pairs
 from custodes.models.cache import file_sha256
 from custodes.models.exchange import ExchangeModel
@@ -128,8 +128,8 @@ def fit_head(
         ModelError: The base cannot be loaded, or has no such layer.
         RunError: The head cannot be written.
     """
-    if domain not in FLOORS:
-        raise ConfigError(f"no domain is called {domain!r}", near_misses(domain, FLOORS))
+    if domain not in DOMAINS:
+        raise ConfigError(f"no domain is called {domain!r}", near_misses(domain, DOMAINS))
     if out.suffix != ".safetensors":
         raise ConfigError(f"cannot write a head to {out}", "give a name that ends in .safetensors")
     if not 0 < share < 1:

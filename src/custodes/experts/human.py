@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from custodes.conversation import Query
 from custodes.errors import RunError
 from custodes.experts.expert import Rating
+from custodes.experts.grades import grades_vary
 from custodes.runs.events import EventLog
 from custodes.text import visible
 
@@ -24,9 +25,6 @@ __all__ = ["HumanExpert"]
 
 GRADES = "12345"
 SKIP, QUIT = "s", "q"
-# Of so many grades, a person who looks at the responses does not give nearly all the same.
-LEAST_VARIED = 8
-MOST_ALIKE = 0.9
 
 
 class HumanExpert:
@@ -38,7 +36,7 @@ class HumanExpert:
     one. Equal responses to equal conversations are one question.
 
     Attributes:
-        name, domain, version: As in `custodes.oversight.roles.Expert`.
+        name, domain, version: As in `custodes.experts.expert.Expert`.
         journal: The file of answers.
     """
 
@@ -94,20 +92,13 @@ class HumanExpert:
     def report(self) -> dict[str, Any]:
         """Return what was answered, and whether the answers tell responses apart."""
         graded = {grade: self._answers[grade] for grade in GRADES if self._answers[grade]}
-        total = sum(graded.values())
-        alike = max(graded.values(), default=0)
-        varied = {
-            "name": "person's grades vary",
-            "ok": alike <= MOST_ALIKE * total,
-            "says": f"{alike} of {total} grades are the same (at most {MOST_ALIKE:.0%} may be)",
-        }
         return {
             "kind": "human",
             "judged": self._answers.total(),
             "asked": self._asked,
             "abstentions": self._answers[SKIP],
             "grades": graded,
-            "controls": [varied] if total >= LEAST_VARIED else [],
+            "controls": [grades_vary("person's grades vary", graded).to_dict()],
         }
 
     def _ask(self, query: Query, response: str, number: str) -> str:

@@ -12,16 +12,24 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
+from custodes.control import Control
 from custodes.conversation import Message, Query
 from custodes.errors import ConfigError
 from custodes.experts.calibration import Calibration
 from custodes.experts.expert import Rating
-from custodes.experts.order import CHANCE, MOST_FLIPS, OrderSwap, wilson
+from custodes.experts.grades import grades_vary
+from custodes.experts.order_swap import (
+    CHANCE,
+    MOST_FLIPS,
+    OrderSwap,
+    Preference,
+    preferences,
+    wilson,
+)
 from custodes.experts.template import (
-    Choice,
     JudgeTemplate,
     load_template,
     parse_choice,
@@ -33,29 +41,13 @@ from custodes.text import one_line
 __all__ = ["LLMJudge", "Preference"]
 
 MOST_ABSTENTIONS = 0.25
-# Of so many grades, a judge that discriminates does not give nearly all the same.
-LEAST_VARIED = 8
-MOST_ALIKE = 0.9
-
-
-@dataclass(frozen=True)
-class Preference:
-    """What a judge says of a pair after seeing it in both orders.
-
-    Attributes:
-        choice: The better response, None where the judge abstains.
-        reason: Why it abstains: "flip", or "unreadable reply".
-    """
-
-    choice: Literal["a", "b"] | None
-    reason: str = ""
 
 
 class LLMJudge:
     """Rates and compares responses with any language model.
 
     Attributes:
-        name, domain, version: As in `custodes.oversight.roles.Expert`; the version is of the model,
+        name, domain, version: As in `custodes.experts.expert.Expert`; the version is of the model,
             the template, the calibration and the length of replies.
         model: Who is asked; greedily, so that the same question has the same answer.
         template: What it is asked.
@@ -100,7 +92,7 @@ class LLMJudge:
         self._grades: Counter[int] = Counter()
         self._unreadable = 0
         self._compared = OrderSwap()
-        self._labelled: dict[str, Any] | None = None
+        self._agreement: Control | None = None
 
     @property
     def usage(self) -> Usage:
@@ -141,16 +133,16 @@ class LLMJudge:
         b: Sequence[str],
         *,
         most_flips: float = MOST_FLIPS,
-    ) -> dict[str, Any]:
-        """Compare pairs only to see whether the verdict is about the responses.
+    ) -> Control:
+        """Compare pairs only to check that the verdicts do not depend on the order.
 
         Args:
             queries, a, b: As in `compare`; pairs of different quality, 20 or more, or a fair judge
                 may fail for want of evidence.
-            most_flips: Share of flips up to which it passes.
+            most_flips: Largest share of flips that passes, in [0, 1].
 
         Returns:
-            A control: ``name``, ``ok`` and ``says``. `report` shows it too.
+            The control "order swap"; `report` shows it too.
         """
         return self._compare(queries, a, b)[1].control(most_flips)
 
@@ -181,7 +173,7 @@ class LLMJudge:
             ),
             max_tokens=self._sampling.max_tokens,
         )
-        judge._labelled = _label_control(good, bad)
+        judge._agreement = _label_control(good, bad)
         return judge
 
     def report(self) -> dict[str, Any]:
@@ -198,29 +190,15 @@ class LLMJudge:
             "grades": {str(grade): self._grades[grade] for grade in sorted(self._grades)},
             "compared": self._compared.summary(),
             "calls": self._calls,
-            "controls": list(self._controls(graded)),
+            "controls": [control.to_dict() for control in self._controls(graded)],
         }
 
-    def _controls(self, graded: int) -> Iterator[dict[str, Any]]:
-        asked = graded + self._unreadable
-        if asked:
-            yield {
-                "name": "judge's replies are readable",
-                "ok": self._unreadable <= MOST_ABSTENTIONS * asked,
-                "says": f"{self._unreadable} of {asked} replies were no grade and count as "
-                f"abstentions (at most {MOST_ABSTENTIONS:.0%} may be)",
-            }
-        if graded >= LEAST_VARIED:
-            grade, times = self._grades.most_common(1)[0]
-            yield {
-                "name": "judge's grades vary",
-                "ok": times <= MOST_ALIKE * graded,
-                "says": f"{times} of {graded} grades are {grade} (at most {MOST_ALIKE:.0%} may be)",
-            }
-        if self._compared.pairs:
-            yield self._compared.control()
-        if self._labelled is not None:
-            yield self._labelled
+    def _controls(self, graded: int) -> Iterator[Control]:
+        yield _readable(self._unreadable, graded + self._unreadable)
+        yield grades_vary("judge's grades vary", self._grades)
+        yield self._compared.control()
+        if self._agreement is not None:
+            yield self._agreement
 
     def _compare(
         self, queries: Sequence[Query], a: Sequence[str], b: Sequence[str]
@@ -231,7 +209,7 @@ class LLMJudge:
         forward, swapped = letters[: len(queries)], letters[len(queries) :]
         swap = OrderSwap.of(forward, swapped)
         self._compared += swap
-        return [_verdict(f, s) for f, s in zip(forward, swapped, strict=True)], swap
+        return preferences(forward, swapped), swap
 
     def _ask(self, chats: Iterable[Sequence[Message]]) -> list[str]:
         asked = list(chats)
@@ -239,22 +217,28 @@ class LLMJudge:
         return [replies[0] for replies in self.model.generate(asked, self._sampling)]
 
 
-def _verdict(forward: Choice | None, swapped: Choice | None) -> Preference:
-    if forward is None or swapped is None:
-        return Preference(None, "unreadable reply")
-    if forward == swapped:
-        return Preference(None, "flip")
-    return Preference("a" if forward == "A" else "b")
+def _readable(unreadable: int, replies: int) -> Control:
+    name = "judge's replies are readable"
+    if not replies:
+        return Control.not_tested(name, "the judge has graded nothing yet")
+    return Control(
+        name,
+        unreadable <= MOST_ABSTENTIONS * replies,
+        f"{unreadable} of {replies} replies were no grade and count as abstentions "
+        f"(at most {MOST_ABSTENTIONS:.0%} may be)",
+        {"unreadable": unreadable, "replies": replies, "most": MOST_ABSTENTIONS},
+    )
 
 
-def _label_control(good: Sequence[int | None], bad: Sequence[int | None]) -> dict[str, Any]:
-    """Say whether better answers get better grades, a tie counting half."""
+def _label_control(good: Sequence[int | None], bad: Sequence[int | None]) -> Control:
+    """Check that better answers get better grades, a tie counting half."""
     both = [(g, b) for g, b in zip(good, bad, strict=True) if g and b]
     right = wilson(sum((g > b) + (g == b) / 2 for g, b in both), len(both))
-    return {
-        "name": "judge agrees with the labels",
-        "ok": right.low > CHANCE,
-        "says": f"the better of two labelled answers has the better grade in {right.mean:.0%} of "
+    return Control(
+        "judge agrees with the labels",
+        right.low > CHANCE,
+        f"the better of two labelled answers has the better grade in {right.mean:.0%} of "
         f"{right.n} pairs [{right.low:.0%}, {right.high:.0%}], ties counting half (the interval "
         f"must lie above {CHANCE:.0%})",
-    }
+        {"agreement": right.mean, "ci95": [right.low, right.high], "pairs": right.n},
+    )

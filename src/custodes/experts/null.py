@@ -8,9 +8,8 @@ from typing import Any
 
 from custodes.conversation import Query
 from custodes.errors import ConfigError, near_misses
-from custodes.experts.expert import Rating
+from custodes.experts.expert import DOMAINS, Rating
 from custodes.models.simulated import read_levels
-from custodes.oversight.roles import DOMAINS
 
 __all__ = ["NullExpert", "SimulatedExpert"]
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Platt", "brier_score", "calibration_error", "logistic", "pairwise_scale", "sigmoid"]
+__all__ = ["Platt", "brier_score", "calibration_error", "pairwise_scale", "sigmoid"]
 
 Floats = NDArray[np.float64]
 
-_STEPS = 50
+PENALTY = 1e-3
+"""Ridge on the slope, in units of the loss of one answer."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Platt:
         """
         scores = np.concatenate([chosen_N, rejected_N])
         labels = np.repeat([1.0, 0.0], [len(chosen_N), len(rejected_N)])
-        slope, offset = logistic(np.stack([scores, np.ones_like(scores)], axis=1), labels)
+        slope, offset = _logistic(scores, labels, intercept=True)
         return Platt(slope, offset) if slope > 0 else Platt(0.0, 0.0)
 
 
@@ -57,9 +58,9 @@ def pairwise_scale(margin_N: Floats) -> float:
     Margins that run the wrong way get 0.
     """
     # Each pair seen from both sides; without that there is only one label.
-    both = np.concatenate([margin_N, -margin_N])[:, None]
+    both = np.concatenate([margin_N, -margin_N])
     labels = np.repeat([1.0, 0.0], len(margin_N))
-    return max(0.0, logistic(both, labels)[0])
+    return max(0.0, _logistic(both, labels, intercept=False)[0])
 
 
 def brier_score(probability: Floats, label: Floats) -> float:
@@ -79,30 +80,16 @@ def calibration_error(probability: Floats, label: Floats, bins: int = 10) -> flo
     return float(sum(gaps) / len(order))
 
 
-def logistic(
-    x_NF: Floats, label_N: Floats, weight_N: Floats | None = None, *, ridge: float = 1e-3
-) -> list[float]:
-    """Fit logistic regression by Newton steps.
+def _logistic(x_N: Floats, label_N: Floats, *, intercept: bool) -> tuple[float, float]:
+    """Fit logistic regression; a weak penalty keeps the slope of separable data finite.
 
-    Args:
-        x_NF: Features; add a column of ones for an intercept.
-        label_N: 1 or 0.
-        weight_N: How much each row counts; 1 each by default.
-        ridge: Strength of the penalty on the weights, in units of the features' mean absolute
-            value; a trace of it keeps separable data finite.
+    Returns:
+        Slope per unit of ``x_N``, and intercept (0 without one).
     """
-    weight_N = np.ones(len(label_N)) if weight_N is None else weight_N
-    spread_F = np.maximum(np.abs(x_NF).mean(axis=0), 1e-12)
-    x_NF = x_NF / spread_F
-    penalty_FF = np.eye(x_NF.shape[1]) * ridge
-    weight_F = np.zeros(x_NF.shape[1])
-    for _ in range(_STEPS):
-        p_N = sigmoid(x_NF @ weight_F)
-        slope_F = x_NF.T @ (weight_N * (label_N - p_N)) - penalty_FF @ weight_F
-        curve_FF = (x_NF * (weight_N * p_N * (1 - p_N))[:, None]).T @ x_NF + penalty_FF
-        step_F = np.linalg.solve(curve_FF, slope_F)
-        # A step of more than a few units overshoots where the curve is flat.
-        weight_F = weight_F + step_F / max(1.0, float(np.abs(step_F).max()) / 4)
-        if np.abs(step_F).max() < 1e-10:
-            break
-    return [float(w) for w in weight_F / spread_F]
+    from sklearn.linear_model import LogisticRegression
+
+    # The penalty is on the slope of scaled scores: it must not depend on their unit.
+    spread = max(float(np.abs(x_N).mean()), 1e-12)
+    model = LogisticRegression(C=1 / PENALTY, fit_intercept=intercept, tol=1e-8, max_iter=1000)
+    model.fit((x_N / spread)[:, None], label_N)
+    return float(model.coef_[0, 0]) / spread, float(np.ravel(model.intercept_)[0])

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from custodes.experts.platt import Platt, logistic
+from custodes.experts.platt import Platt
 from custodes.experts.ridge import RIDGES, best_ridge, fold_numbers, held_out_margins, ridge_weights
 from custodes.experts.scoring import STACKED, Features, HeadWeights, design, parts, stacked
 
@@ -220,15 +220,23 @@ def _stack(stacked_NS: Floats, comparisons: Comparisons) -> Floats:
     difference_PS = stacked_NS[comparisons.better] - stacked_NS[comparisons.worse]
     moving = np.abs(difference_PS).max(axis=0) > 1e-9
     weight_S = np.zeros(len(STACKED))
-    weight_S[moving] = logistic(
-        np.concatenate([difference_PS, -difference_PS])[:, moving],
-        np.repeat([1.0, 0.0], len(weight_P)),
-        np.concatenate([weight_P, weight_P]) / 2,
-        ridge=_STACK_RIDGE,
-    )
+    weight_S[moving] = _pairwise_logistic(difference_PS[:, moving], weight_P)
     # Preference and validity may count for nothing, but never the wrong way round.
     weight_S[:3] = np.maximum(weight_S[:3], 0.0)
     return weight_S
+
+
+def _pairwise_logistic(difference_PS: Floats, weight_P: Floats) -> Floats:
+    """Fit weights whose score of a difference is the logit of the first being better."""
+    from sklearn.linear_model import LogisticRegression
+
+    spread_S = np.abs(difference_PS).mean(axis=0) + 1e-12
+    # Each pair seen from both sides; without that there is only one label.
+    both = np.concatenate([difference_PS, -difference_PS]) / spread_S
+    model = LogisticRegression(C=1 / _STACK_RIDGE, fit_intercept=False, max_iter=1_000)
+    labels = np.repeat([1, 0], len(weight_P))
+    model.fit(both, labels, sample_weight=np.concatenate([weight_P, weight_P]) / 2)
+    return np.asarray(model.coef_[0] / spread_S, np.float64)
 
 
 def _balanced(kinds: Sequence[str], importance_P: Floats) -> Floats:

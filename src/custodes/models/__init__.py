@@ -1,4 +1,4 @@
-"""The only room that runs a model. Engines are imported when a model is loaded, not before."""
+"""Language models: the only room that runs one. Engines are imported when a model is loaded."""
 
 from custodes.models.base import (
     Array,

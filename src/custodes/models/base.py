@@ -32,8 +32,8 @@ class Sampling:
         temperature: 0 is greedy; otherwise the softmax temperature (> 0).
         top_p: Nucleus mass in (0, 1].
         n: Completions for each chat (>= 1).
-        seed: Seed of the whole batch.
-        stop: Strings that end a completion; they are not part of it.
+        seed: Determines every draw of the batch.
+        stop: Strings that end a completion; the completion leaves them out.
     """
 
     max_tokens: int = 64
@@ -68,7 +68,15 @@ class TokenLogprobs:
 
 @dataclass
 class Usage:
-    """What a model has cost so far. Engines add to it; readers take differences."""
+    """Costs of a model so far. Engines add to them; readers take differences.
+
+    Attributes:
+        calls: Calls of the engine, or requests to the server.
+        prompt_tokens: Tokens read.
+        completion_tokens: Tokens written.
+        seconds: Time spent, in seconds.
+        cache_hits: Replies that came out of a cache.
+    """
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -77,7 +85,7 @@ class Usage:
     cache_hits: int = 0
 
     def since(self, before: Usage) -> Usage:
-        """Return what was spent after ``before`` was copied from this."""
+        """Return the costs since ``before``, an earlier copy."""
         return Usage(
             self.calls - before.calls,
             self.prompt_tokens - before.prompt_tokens,
@@ -87,7 +95,7 @@ class Usage:
         )
 
     def copy(self) -> Usage:
-        """Return a snapshot."""
+        """Return a copy."""
         return replace(self)
 
     @staticmethod
@@ -112,10 +120,10 @@ class LanguageModel(Protocol):
     """Anything that answers chats in batches.
 
     Attributes:
-        name: The name it was asked for by.
+        name: The name that the user gave.
         engine: Which engine serves it: torch, openvino, endpoint or simulated.
         version: Changes whenever the weights do; part of every cache key.
-        usage: Running totals.
+        usage: Costs so far.
     """
 
     name: str
@@ -139,7 +147,7 @@ class LanguageModel(Protocol):
 
 @runtime_checkable
 class ScoringModel(LanguageModel, Protocol):
-    """A model whose inside can be read."""
+    """A model that also returns log-probabilities and hidden states."""
 
     def logprobs(self, chats: Sequence[Chat], completions: Sequence[str]) -> list[TokenLogprobs]:
         """Score ``completions[i]`` as the answer to ``chats[i]``, without sampling warpers."""
@@ -149,7 +157,7 @@ class ScoringModel(LanguageModel, Protocol):
         """Pool hidden states over the tokens of each chat's last message.
 
         Args:
-            chats: Complete chats, the last message being the one to represent.
+            chats: Complete chats; the states are those of the last message.
             layers: Indices into the hidden states; 0 is the embedding.
 
         Returns:

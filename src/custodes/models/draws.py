@@ -1,4 +1,4 @@
-"""Numbering the draws of a batch, so that each has its own randomness whatever is around it."""
+"""Numbers for the draws of a batch, so that a draw does not depend on the rest of the batch."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ __all__ = ["number_draws"]
 
 
 def number_draws(items: Sequence[Hashable], n: int) -> list[range]:
-    """Number ``n`` draws for each item; an item that comes again goes on counting.
+    """Number ``n`` draws of each item; a repeated item continues the count.
 
-    A draw is then named by its item and its number alone. It does not depend on the rest of the
+    An item and a number then identify a draw. It does not depend on the rest of the
     batch or on its order, so a batch that was cut short, split or sorted draws the same texts, and
     two equal prompts in one batch are still two samples.
 
     >>> number_draws(["a", "b", "a"], 2)
     [range(0, 2), range(0, 2), range(2, 4)]
     """
-    seen: Counter[Hashable] = Counter()
+    counts: Counter[Hashable] = Counter()
     numbers = []
     for item in items:
-        numbers.append(range(seen[item], seen[item] + n))
-        seen[item] += n
+        numbers.append(range(counts[item], counts[item] + n))
+        counts[item] += n
     return numbers

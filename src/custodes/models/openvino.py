@@ -45,10 +45,10 @@ class OpenVinoModel:
     """A GGUF model on OpenVINO GenAI.
 
     Attributes:
-        name: The name it was asked for by.
+        name: The name that the user gave.
         engine: "openvino".
         version: Changes whenever the weights do.
-        usage: Running totals.
+        usage: Costs so far.
         tokenizer: The tokenizer that the file describes.
     """
 
@@ -59,8 +59,8 @@ class OpenVinoModel:
 
         Args:
             gguf: The file.
-            name: What to call it.
-            version: Of the weights in the file.
+            name: The model's name.
+            version: Version of the weights in the file.
 
         Raises:
             ModelError: openvino-genai is not installed, or cannot run this file.
@@ -98,7 +98,7 @@ class OpenVinoModel:
         return [texts[at : at + n] * copies for at in range(0, len(texts), n)]
 
     def _config(self, sampling: Sampling, prompt: Sequence[int], first: int) -> GenerationConfig:
-        """Say how to answer a prompt; ``first`` numbers the first of its draws."""
+        """Return the settings for one prompt; ``first`` is the number of its first draw."""
         from openvino_genai import GenerationConfig
 
         config = GenerationConfig()

@@ -1,4 +1,4 @@
-"""From a name to a model: the one place that knows how models are named.
+"""From a name to a model: the one place that interprets names.
 
 A model is named the same way everywhere: ``smollm2-135m`` (bundled), ``org/name`` (Hugging Face),
 a local folder (a full model or a PEFT adapter), a ``.gguf`` file, ``endpoint:MODEL@URL``, or
@@ -30,7 +30,16 @@ from custodes.models.cache import (
 if TYPE_CHECKING:
     from custodes.models.torch import TorchModel
 
-__all__ = ["Engine", "ModelRef", "load", "load_pair", "load_torch", "load_torch_pair", "parse"]
+__all__ = [
+    "Engine",
+    "ModelRef",
+    "load",
+    "load_pair",
+    "load_torch",
+    "load_torch_pair",
+    "parse",
+    "version_of",
+]
 
 Engine = Literal["auto", "torch", "openvino", "endpoint", "simulated"]
 Kind = Literal["bundled", "hub", "folder", "adapter", "gguf", "endpoint", "simulated"]
@@ -49,10 +58,10 @@ class ModelRef:
     """What a model's name means.
 
     Attributes:
-        name: As it was given.
-        kind: Where the model is.
+        name: The name that the user gave.
+        kind: Kind of the model, by where it is.
         path: The folder or file, for a folder, an adapter or a GGUF.
-        base: What an adapter was trained on.
+        base: The model that an adapter was trained on.
     """
 
     name: str
@@ -62,11 +71,11 @@ class ModelRef:
 
 
 def parse(name: str) -> ModelRef:
-    """Understand a model's name. Nothing is fetched or loaded.
+    """Interpret a model's name. Nothing is fetched or loaded.
 
     Raises:
-        ConfigError: ``endpoint:`` or ``simulated:`` is followed by what it does not understand.
-        ModelError: No model of that name is known or there.
+        ConfigError: The part after ``endpoint:`` or ``simulated:`` is malformed.
+        ModelError: There is no model of that name.
     """
     prefix = name.partition(":")[0]
     if prefix == "endpoint":
@@ -104,13 +113,13 @@ def load(
     adapter: Path | None = None,
     like_checkpoints: bool = False,
 ) -> LanguageModel:
-    """Load a model by name; a bundled one is pulled first where it was not yet.
+    """Load a model by name; a bundled model is downloaded first if necessary.
 
     Args:
         name: See `parse`.
         engine: ``auto`` takes the fastest that can serve the model: OpenVINO, else torch. The
             model's ``engine`` attribute says which it is.
-        adapter: PEFT folder to answer with, in place of one that ``name`` may bring.
+        adapter: PEFT folder to answer with, in place of the one in ``name``, if any.
         like_checkpoints: Serve a .gguf as checkpoints trained from it are served (dequantised, then
             Q8_0) and not as it is, so that the two differ by the training alone.
 
@@ -179,6 +188,26 @@ def load_torch_pair(a: str, b: str) -> tuple[TorchModel, TorchModel]:
     two = one.with_adapter(own_b)
     two.name = b
     return one, two
+
+
+def version_of(name: str) -> str | None:
+    """Return a hash of a model's files without loading them, whatever engine will serve them.
+
+    A bundled or hub model that is not here yet is fetched first.
+
+    Returns:
+        The version, or None for an endpoint or a simulated model, which know theirs once loaded.
+
+    Raises:
+        ModelError: There is no model of that name.
+    """
+    ref = parse(name)
+    if ref.kind in ("endpoint", "simulated"):
+        return None
+    gguf = _gguf(ref)
+    source, adapter = (gguf, None) if gguf else _sources(ref)
+    version = weights_version(source)
+    return version if adapter is None else adapter_version(version, adapter)
 
 
 def _load_endpoint(name: str, adapter: Path | None) -> LanguageModel:
@@ -280,7 +309,7 @@ def _sources(ref: ModelRef) -> tuple[Path, Path | None]:
 
 
 def _on_disk(ref: ModelRef) -> ModelRef:
-    """Fetch what is on a hub, and say what it turned out to be."""
+    """Return a model that is on this disk, downloading one that is on the hub."""
     return _folder(ref.name, _download(ref.name)) if ref.kind == "hub" else ref
 
 

@@ -71,7 +71,7 @@ class SimulatedState:
 
     Attributes:
         helpful: Median level of helpfulness of its answers to a median prompt, in (0, 1).
-        harmful: The same of harm, in (0, 1).
+        harmful: Median level of harm of its answers to a median prompt, in (0, 1).
         spread: Logit standard deviation among answers to one prompt at temperature 1, in [0, 10].
         difficulty: Logit standard deviation among prompts, in [0, 10].
         helpfulness_retrains: Retrains in helpfulness so far.
@@ -92,16 +92,16 @@ class SimulatedState:
 
 @dataclass(frozen=True)
 class Dynamics:
-    """How a simulated Worker changes; logits throughout.
+    """How a simulated Worker changes; all changes are in logits.
 
     Attributes:
-        gain: What a domain's first retrain moves its propensity by, in [0, 10].
-        tax: Share of that by which the other propensity moves the wrong way, in [0, 1].
+        gain: Change of a propensity by its domain's first retrain, in [0, 10].
+        tax: The other propensity moves this share of the change the wrong way, in [0, 1].
         fade: Each further retrain in a domain achieves this share of the one before, in [0, 1].
-        noise: Standard deviation of what a retrain adds to both, in [0, 10].
-        drift_helpful: What a step adds to the helpful propensity, in [-10, 10].
-        drift_harmful: What a step adds to the harmful propensity, in [-10, 10].
-        step_noise: Standard deviation of what a step adds to both, in [0, 10].
+        noise: Standard deviation of a retrain's random effect on both, in [0, 10].
+        drift_helpful: Change of the helpful propensity in every step, in [-10, 10].
+        drift_harmful: Change of the harmful propensity in every step, in [-10, 10].
+        step_noise: Standard deviation of a step's random effect on both, in [0, 10].
     """
 
     gain: Size = 1.0
@@ -116,13 +116,13 @@ class Dynamics:
 def next_state(
     state: SimulatedState, domain: str | None, dynamics: Dynamics, seed: int
 ) -> SimulatedState:
-    """Take a state through one event; a pure function.
+    """Return the state after one event; a pure function.
 
     Args:
-        state: Before.
-        domain: Where it is retrained, or None for the passing of a step.
-        dynamics: How it changes.
-        seed: Of the noise.
+        state: State before the event.
+        domain: Domain of a retrain, or None for the passing of a step.
+        dynamics: How the state changes.
+        seed: Draws the noise.
 
     Raises:
         ConfigError: There is no such domain.
@@ -152,7 +152,7 @@ def next_state(
 
 
 def write_levels(helpful: float, harmful: float) -> str:
-    """Spell two levels in [0, 1] out as a text.
+    """Write two levels in [0, 1] as a text.
 
     >>> write_levels(0.731, 0.12)
     '[simulated] helpful=0.731 harmful=0.120'
@@ -161,11 +161,11 @@ def write_levels(helpful: float, harmful: float) -> str:
 
 
 def read_levels(text: str) -> tuple[float, float] | None:
-    """Read (helpful, harmful) back, or None where the text is not exactly what was written."""
-    found = _TEXT.fullmatch(text)
-    if found is None:
+    """Return the (helpful, harmful) of `write_levels`; None for any other text."""
+    match = _TEXT.fullmatch(text)
+    if match is None:
         return None
-    helpful, harmful = float(found[1]), float(found[2])
+    helpful, harmful = float(match[1]), float(match[2])
     return (helpful, harmful) if helpful <= 1 and harmful <= 1 else None
 
 
@@ -178,12 +178,12 @@ def parse_simulated(name: str) -> SimulatedState:
     prefix, _, settings = name.partition(":")
     if prefix != "simulated":
         raise ConfigError(f"{name!r} names no simulated model", "write simulated[:FIELD=VALUE,…]")
-    known = [field.name for field in fields(SimulatedState)]
+    names = [field.name for field in fields(SimulatedState)]
     values: dict[str, str] = {}
     for setting in filter(None, settings.split(",")):
         field, _, value = setting.partition("=")
-        if field not in known:
-            raise ConfigError(f"{name}: no field {field!r}", near_misses(field, known))
+        if field not in names:
+            raise ConfigError(f"{name}: no field {field!r}", near_misses(field, names))
         values[field] = value
     return _validated(values, ConfigError(name, "values must be numbers in their field's range"))
 
@@ -192,9 +192,9 @@ class SimulatedModel:
     """A simulated checkpoint as a language model.
 
     Attributes:
-        state: What it is.
+        state: The state of the checkpoint.
         name, engine, version, usage: As in `custodes.models.base.LanguageModel`; the version is a
-            hash of all in the state that answers depend on.
+            hash of those parts of the state that answers depend on.
     """
 
     engine = "simulated"

@@ -38,10 +38,10 @@ class TorchModel:
     """A causal language model on transformers, with or without a LoRA adapter.
 
     Attributes:
-        name: The name it was asked for by.
+        name: The name that the user gave.
         engine: "torch".
         version: Changes whenever the weights do.
-        usage: Running totals.
+        usage: Costs so far.
         model: The transformers model; adapters are injected into it and switched.
         tokenizer: Its tokenizer, with a pad token.
         adapter: The PEFT folder in use, None for the base.
@@ -61,12 +61,12 @@ class TorchModel:
 
         Args:
             source: Folder with safetensors, config and tokenizer, or a .gguf file.
-            name: What to call it; the source by default.
-            adapter: PEFT folder to switch on.
-            dtype: Of the base weights.
+            name: The model's name; the source by default.
+            adapter: PEFT folder of the adapter to answer with.
+            dtype: Precision of the base weights.
 
         Raises:
-            ModelError: What is there is no model that transformers can load safely.
+            ModelError: The source is no model that transformers can load safely.
         """
         self.name = name or str(source)
         self.usage = Usage()
@@ -118,10 +118,10 @@ class TorchModel:
                     position_ids=_positions(mask),
                     logits_to_keep=reach + 1,
                 ).logits[:, :-1]
-                told = torch.log_softmax(logits.float(), dim=-1)
-                told = told.gather(-1, ids[:, ids.shape[1] - reach :, None])[..., 0]
-                for at, i in enumerate(batch):
-                    scores[i] = told[at, reach - len(answers[i]) :].cpu().numpy()
+                logprobs = torch.log_softmax(logits.float(), dim=-1)
+                logprobs = logprobs.gather(-1, ids[:, ids.shape[1] - reach :, None])[..., 0]
+                for row, i in enumerate(batch):
+                    scores[i] = logprobs[row, reach - len(answers[i]) :].cpu().numpy()
         return [
             TokenLogprobs(_spelled(self.tokenizer, text), score)
             for text, score in zip(completions, scores, strict=True)
@@ -174,7 +174,7 @@ class TorchModel:
             )
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Give the weights as one dense model: transformers' names, the adapter merged in.
+        """Return the weights as one dense model: transformers' names, the adapter merged in.
 
         Merged tensors are float32, the others are as they are in memory.
         """
@@ -252,7 +252,7 @@ class _Base:
         if version not in self._users:
             try:
                 with warnings.catch_warnings():
-                    # peft asks transformers for what transformers would rather be asked otherwise.
+                    # peft calls a function that transformers has deprecated.
                     warnings.simplefilter("ignore", FutureWarning)
                     if self._peft is None:
                         self._peft = PeftModel.from_pretrained(self.model, str(adapter), version)
@@ -300,7 +300,7 @@ def _span(row: Sequence[int], frame: Sequence[int]) -> tuple[int, int]:
 
 
 class _Reached(Exception):  # noqa: N818 - a signal, not an error
-    """The highest layer that was asked for has been reached."""
+    """The highest of the requested layers has been computed."""
 
 
 def _states(

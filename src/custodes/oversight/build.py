@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from custodes.conversation import Query
 from custodes.data.datasets import read_prompts
@@ -28,19 +27,24 @@ from custodes.oversight.config import (
     SimulatedTeacherOptions,
 )
 from custodes.oversight.config import Expert as ExpertOptions
+from custodes.oversight.events import (
+    ExpertCard,
+    GoldCard,
+    GoldPrompt,
+    PlannedPerturbation,
+    StartEvent,
+    WorkerCard,
+)
 from custodes.oversight.gold import GoldPanel, Scorer, SimulatedScorer
 from custodes.oversight.loop import Roles
 from custodes.oversight.overseer import ThresholdOverseer
 from custodes.oversight.perturbations.schedule import Schedule
 from custodes.oversight.roles import Teacher, Worker
+from custodes.oversight.teachers.dpo import DpoTeacher, TeacherOptions
 from custodes.oversight.teachers.instructor import instruct
-from custodes.oversight.teachers.teacher import (
-    DpoTeacher,
-    NullTeacher,
-    SimulatedTeacher,
-    TeacherOptions,
-    trainable,
-)
+from custodes.oversight.teachers.null import NullTeacher
+from custodes.oversight.teachers.simulated import SimulatedTeacher
+from custodes.oversight.teachers.trainable import trainable
 from custodes.oversight.users.dataset import DatasetUser
 from custodes.oversight.users.llm import LlmUser
 from custodes.oversight.worker import ModelWorker
@@ -58,15 +62,15 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
     """Make everybody that a config describes. Models are loaded when they are first needed.
 
     Args:
-        config: What to build.
-        folder: The run's, for what a human says.
-        progress: Told what the Teacher is at.
+        config: The config.
+        folder: The run's folder, for the ratings of a human Expert.
+        progress: Called with the Teacher's stages.
 
     Raises:
-        CustodesError: A source, an Expert or a model is not there.
+        CustodesError: A source, an Expert or a model does not exist.
     """
     parse(config.worker.model)
-    asked = _prompts(config.user.sources, config, "loop")
+    queries = _prompts(config.user.sources, config, "loop")
     experts = {o.domain: _expert(o, o.domain, folder) for o in config.experts}
     worker = ModelWorker(
         config.worker.model,
@@ -77,7 +81,7 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
         ),
         engine=config.worker.engine,
     )
-    user = _user(config, asked)
+    user = _user(config, queries)
     schedule = Schedule(config.perturbations, derive(config.seed, "perturbations"))
     schedule.check(
         steps=config.steps,
@@ -89,8 +93,8 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
         user=user,
         worker=worker,
         experts=experts,
-        overseer=ThresholdOverseer(config.overseer),
-        teacher=_teacher(config, asked, experts, progress),
+        make_overseer=partial(ThresholdOverseer, config.overseer),
+        teacher=_teacher(config, queries, experts, progress),
         schedule=schedule,
         gold=_gold(config),
         add_noise=_add_noise,
@@ -105,66 +109,62 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
     )
 
 
-def describe(config: OverseeConfig, roles: Roles) -> dict[str, Any]:
+def describe(config: OverseeConfig, roles: Roles) -> StartEvent:
     """Describe the roles for the log's first event."""
-    asked = {
-        query.id
-        for queries in _prompts(config.user.sources, config, "loop").values()
-        for query in queries
-    }
-    gold = roles.gold
-    return {
-        "worker": {
-            "name": roles.worker.name,
-            "engine": roles.worker.serving.engine,
-            "version": roles.worker.version,
-        },
-        "experts": [
-            {"name": e.name, "domain": e.domain, "version": e.version, "report": e.report()}
+    gold, loop_queries = roles.gold, _prompts(config.user.sources, config, "loop").values()
+    loop_ids = {query.id for queries in loop_queries for query in queries}
+    loop_versions = {expert.version for expert in roles.experts.values()}
+    return StartEvent(
+        worker=WorkerCard(
+            name=roles.worker.name,
+            engine=roles.worker.serving.engine,
+            version=roles.worker.version,
+        ),
+        experts=tuple(
+            ExpertCard(name=e.name, domain=e.domain, version=e.version, report=e.report())
             for e in roles.experts.values()
-        ],
-        "gold": {
-            domain: {
-                "expert": gold.scorers[domain].name,
-                "version": gold.scorers[domain].version,
-                "expert_in_loop": gold.scorers[domain].version
-                in {expert.version for expert in roles.experts.values()},
-                "prompts": len(queries),
-                "shared_prompts": sum(query.id in asked for query in queries),
-            }
+        ),
+        gold={
+            domain: GoldCard(
+                expert=gold.scorers[domain].name,
+                version=gold.scorers[domain].version,
+                expert_in_loop=gold.scorers[domain].version in loop_versions,
+                prompts=len(queries),
+                shared_prompts=sum(query.id in loop_ids for query in queries),
+            )
             for domain, queries in gold.queries.items()
         },
-        "gold_prompts": [
-            {"id": query.id, "text": query.text}
+        gold_prompts=tuple(
+            GoldPrompt(id=query.id, text=query.text)
             for queries in gold.queries.values()
             for query in queries
-        ],
-        "perturbations": [
-            {"name": name, "kind": p.kind, "at": p.at, "until": p.until}
+        ),
+        perturbations=tuple(
+            PlannedPerturbation(name=name, kind=p.kind, at=p.at, until=p.until)
             for name, p in roles.schedule.named.items()
-        ],
-    }
+        ),
+    )
 
 
 def _prompts(
     sources: Mapping[str, str] | None, config: OverseeConfig, split: str
 ) -> dict[str, list[Query]]:
-    given = sources or {}
+    names = sources or {}
     return {
         expert.domain: read_prompts(
-            given.get(expert.domain, SOURCES[expert.domain]), domain=expert.domain, split=split
+            names.get(expert.domain, SOURCES[expert.domain]), domain=expert.domain, split=split
         )
         for expert in config.experts
     }
 
 
-def _user(config: OverseeConfig, asked: Mapping[str, Sequence[Query]]) -> DatasetUser | LlmUser:
+def _user(config: OverseeConfig, queries: Mapping[str, Sequence[Query]]) -> DatasetUser | LlmUser:
     options, seed = config.user, derive(config.seed, "user")
     if isinstance(options, DatasetUserOptions):
-        return DatasetUser(asked, options.batch, mix=options.mix, seed=seed)
+        return DatasetUser(queries, options.batch, mix=options.mix, seed=seed)
     assert isinstance(options, LlmUserOptions)
     return LlmUser(
-        load(options.model), asked, options.batch, turns=options.turns, mix=options.mix, seed=seed
+        load(options.model), queries, options.batch, turns=options.turns, mix=options.mix, seed=seed
     )
 
 
@@ -185,18 +185,25 @@ def _expert(options: ExpertOptions, domain: str, folder: Path) -> Expert:
 
 def _teacher(
     config: OverseeConfig,
-    asked: Mapping[str, Sequence[Query]],
+    queries: Mapping[str, Sequence[Query]],
     experts: Mapping[str, Expert],
     progress: Progress,
 ) -> Teacher:
     options, seed = config.teacher, derive(config.seed, "teacher")
     match options:
         case SimulatedTeacherOptions():
-            return SimulatedTeacher(options.dynamics, seed=seed)
+            return SimulatedTeacher(
+                queries,
+                experts,
+                options.dynamics,
+                prompts=options.prompts,
+                samples=options.samples,
+                seed=seed,
+            )
         case NullTeacherOptions():
             return NullTeacher()
         case TeacherOptions():
-            return DpoTeacher(asked, experts, options, seed=seed, progress=progress)
+            return DpoTeacher(queries, experts, options, seed=seed, progress=progress)
 
 
 def _gold(config: OverseeConfig) -> GoldPanel:
@@ -204,15 +211,15 @@ def _gold(config: OverseeConfig) -> GoldPanel:
     queries = _prompts(options.sources, config, "gold")
     chosen = options.experts or {}
     default = "simulated" if config.worker.model.startswith("simulated") else None
-    for domain, found in queries.items():
-        if len(found) < options.prompts:
+    for domain, prompts in queries.items():
+        if len(prompts) < options.prompts:
             raise DataError(
                 f"gold.prompts is {options.prompts}, but the gold split for {domain} has "
-                f"{len(found)}",
+                f"{len(prompts)}",
                 "lower gold.prompts or name a larger source",
             )
     return GoldPanel(
-        queries={domain: found[: options.prompts] for domain, found in queries.items()},
+        queries={domain: prompts[: options.prompts] for domain, prompts in queries.items()},
         scorers={d: _scorer(d, chosen.get(d, default or f"{d}-gold")) for d in queries},
         samples=options.samples,
         seed=derive(config.seed, "gold"),

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from custodes.errors import ConfigError, near_misses
+from custodes.experts.expert import DOMAINS
 from custodes.models.simulated import Dynamics
 from custodes.oversight.gold import GoldOptions
 from custodes.oversight.overseer import OverseerOptions
 from custodes.oversight.perturbations.schedule import Perturbation
-from custodes.oversight.roles import DOMAINS
+from custodes.oversight.teachers.dpo import TeacherOptions
 from custodes.oversight.teachers.instructor import InstructorOptions
-from custodes.oversight.teachers.teacher import TeacherOptions
 
 __all__ = [
     "DatasetUserOptions",
@@ -41,10 +41,10 @@ class WorkerOptions:
 
     Attributes:
         model: Any model name.
-        engine: What serves it; ``auto`` takes the fastest engine that can.
-        max_tokens: Longest answer.
-        temperature: Of sampling; 0 is greedy.
-        top_p: Nucleus mass.
+        engine: The engine that serves it; ``auto`` takes the fastest that can.
+        max_tokens: Longest answer, in tokens.
+        temperature: Sampling temperature; 0 is greedy.
+        top_p: Probability mass of nucleus sampling.
     """
 
     model: str = "smollm2-135m"
@@ -59,7 +59,7 @@ class DatasetUserOptions:
     """A User who samples data sets.
 
     Attributes:
-        batch: Queries a step.
+        batch: Number of queries a step.
         sources: By domain: a shipped set, a file, or a ``datasets`` hub id.
         mix: By domain: its share of the queries; equal shares by default.
     """
@@ -76,9 +76,9 @@ class LlmUserOptions:
 
     Attributes:
         model: Any model name.
-        batch: Conversations a step.
-        turns: User messages in each.
-        sources: By domain: a data set whose prompts show the model what to write like.
+        batch: Number of conversations a step.
+        turns: Number of user messages in each.
+        sources: By domain: a data set whose prompts are the model's examples.
         mix: By domain: its share of the conversations; equal shares by default.
     """
 
@@ -95,7 +95,7 @@ class HeadOptions:
     """A linear head on the hidden states of a frozen model.
 
     Attributes:
-        domain: What it judges.
+        domain: The domain it rates.
         head: A shipped head's name or a file of ``custodes experts fit``; the domain's own one by
             default.
     """
@@ -110,7 +110,7 @@ class JudgeOptions:
     """A language model that is asked for a rating.
 
     Attributes:
-        domain: What it judges.
+        domain: The domain it rates.
         model: Any model name.
     """
 
@@ -124,7 +124,7 @@ class HumanOptions:
     """You, in the terminal.
 
     Attributes:
-        domain: What you judge.
+        domain: The domain you rate.
     """
 
     kind: Literal["human"] = "human"
@@ -136,8 +136,8 @@ class SimulatedExpertOptions:
     """Reads what the simulated Worker wrote.
 
     Attributes:
-        domain: What it judges.
-        noise: Standard deviation of its error.
+        domain: The domain it rates.
+        noise: Standard deviation of its error, in rating units.
     """
 
     kind: Literal["simulated"] = "simulated"
@@ -150,10 +150,10 @@ class EnsembleOptions:
     """Several Experts of one domain as one.
 
     Attributes:
-        domain: What they judge.
-        members: Their options; their domain is the ensemble's.
-        combine: How their ratings become one.
-        quorum: Fewer members than this speaking is an abstention.
+        domain: The domain they rate.
+        members: Options of each Expert; their domain is the ensemble's.
+        combine: How their ratings are combined.
+        quorum: The ensemble abstains if fewer members than this give a rating.
     """
 
     members: tuple[Annotated[HeadOptions | JudgeOptions | HumanOptions, ByKind], ...]
@@ -176,10 +176,14 @@ class SimulatedTeacherOptions:
 
     Attributes:
         dynamics: What a retrain does to it.
+        prompts: Queries that a retrain asks.
+        samples: Answers to each query; the best and the worst make a pair.
     """
 
     kind: Literal["simulated"] = "simulated"
     dynamics: Dynamics = field(default_factory=Dynamics)
+    prompts: Positive = 64
+    samples: Annotated[int, Field(ge=2)] = 4
 
 
 Teacher = Annotated[TeacherOptions | NullTeacherOptions | SimulatedTeacherOptions, ByKind]
@@ -190,21 +194,21 @@ Expert = Annotated[
 
 
 class OverseeConfig(BaseModel):
-    """What ``custodes oversee`` runs.
+    """The config of ``custodes oversee``.
 
     Attributes:
-        name: Of the run, and of its folder under runs/.
-        seed: Of everything that is drawn.
-        steps: How often the User asks.
+        name: Name of the run, and of its folder under runs/.
+        seed: Seeds everything that is drawn.
+        steps: Number of steps; at each the User asks a batch of queries.
         worker: The model under supervision.
         user: Where queries come from.
-        experts: One for each domain.
+        experts: One Expert for each domain.
         overseer: When the Worker is sent to the Teacher.
         teacher: How it is retrained.
         instructor: How a base model is instruction-tuned before the loop, if it is.
         perturbations: What disturbs the loop, and when.
-        gold: How the held-out score is taken.
-        control: Run the loop once more with a Teacher that does nothing.
+        gold: How the gold score is taken.
+        control: Whether to run the loop once more with a Teacher that does nothing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

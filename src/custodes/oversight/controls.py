@@ -1,188 +1,197 @@
-"""Controls: for every result of a run, what would have exposed it if it were wrong."""
+"""The controls of a run: for every result, what would have exposed it if it were wrong."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from custodes.experts.expert import Rating
+from custodes.control import Control, ordered
+from custodes.oversight.events import CheckpointEvent, GoldCard
 from custodes.oversight.gold import gold_change
-from custodes.oversight.overseer import OverseerOptions, ThresholdOverseer
-from custodes.runs.events import Event
+from custodes.oversight.log import History
+from custodes.oversight.roles import Overseer
 
-__all__ = ["Control", "run_controls"]
+__all__ = ["run_controls"]
 
 LEAST_MOVE = 1e-5
-LEAST_AGREEMENT = 0.5
 MOST_ABSTENTIONS = 0.5
 
 
-@dataclass(frozen=True)
-class Control:
-    """One check that could have failed.
-
-    Attributes:
-        name: What is guarded.
-        ok: Whether it held.
-        says: One sentence with the figures.
-    """
-
-    name: str
-    ok: bool
-    says: str
-
-
 def run_controls(
-    events: Sequence[Event],
-    overseer: OverseerOptions,
-    null_events: Sequence[Event] | None = None,
-) -> list[dict[str, Any]]:
+    history: History, make_overseer: Callable[[], Overseer], null: History | None = None
+) -> list[Control]:
     """Check a run by its log.
 
     Args:
-        events: The run's events.
-        overseer: The options the run's Overseer had.
-        null_events: The events of its null run, if there was one.
+        history: The run's events.
+        make_overseer: Makes an Overseer like the run's.
+        null: The events of its null run, if there was one.
 
     Returns:
-        The controls, those that failed first, JSON-ready.
+        The controls: those that failed first, then those that were not tested.
     """
-    found = [
-        *_checkpoints(events),
-        *_experts(events),
-        *_abstentions(events),
-        *_perturbations(events),
-        *_gold(events),
-        *_verdicts(events, overseer),
-        *(_null_run(events, null_events) if null_events is not None else ()),
-    ]
-    return [asdict(control) for control in sorted(found, key=lambda control: control.ok)]
-
-
-def _of(events: Sequence[Event], kind: str) -> list[Event]:
-    return [event for event in events if event["kind"] == kind]
-
-
-def _checkpoints(events: Sequence[Event]) -> Iterator[Control]:
-    for event in _of(events, "checkpoint"):
-        which = f"checkpoint {event['checkpoint']} ({event['intervention']})"
-        if event["parent"] is not None:
-            moved = event["metrics"].get("weights_moved", 0.0)
-            yield Control(
-                f"weights moved: {which}",
-                math.isfinite(moved) and moved > LEAST_MOVE,
-                f"the relative norm of the change is {moved:.2g} (must exceed {LEAST_MOVE:g})",
-            )
-        if event.get("served"):
-            yield _served(which, event["served"])
-        for control in event["metrics"].get("controls", ()):
-            yield Control(f"{control['name']}: {which}", control["ok"], control["says"])
-
-
-def _served(which: str, served: Mapping[str, Any]) -> Control:
-    agreement, contrast = served["agreement"], served["contrast"]
-    says = (
-        f"greedy text of the {served['engine']} engine agrees with torch's on {agreement:.0%} of "
-        f"its length (must reach {LEAST_AGREEMENT:.0%})"
+    return ordered(
+        [
+            *_checkpoints(history),
+            *_experts(history),
+            *_abstentions(history),
+            *_perturbations(history),
+            *_gold(history),
+            _verdicts(history, make_overseer()),
+            *_null_run(history, null),
+        ]
     )
-    if contrast is not None:
-        says += (
-            f", and is {contrast:+.3f} nats a token likelier under the new weights than under the "
-            "old (must be positive)"
+
+
+def _checkpoints(history: History) -> Iterator[Control]:
+    for event in history.checkpoints:
+        subject = f"checkpoint {event.checkpoint} ({event.intervention})"
+        if event.parent is not None:
+            yield _weights_moved(event).about(subject)
+        if event.served is not None:
+            yield event.served.control().about(subject)
+        for control in event.controls:
+            yield control.about(subject)
+
+
+def _weights_moved(event: CheckpointEvent) -> Control:
+    moved = event.metrics.get("weights_moved", 0.0)
+    return Control(
+        "weights moved",
+        math.isfinite(moved) and moved > LEAST_MOVE,
+        f"the relative norm of the change is {moved:.2g} (must exceed {LEAST_MOVE:g})",
+        {"norm": moved, "least": LEAST_MOVE},
+    )
+
+
+def _experts(history: History) -> Iterator[Control]:
+    for expert in history.start.experts if history.start else ():
+        for control in expert.controls:
+            # A later probe tests what could not be tested at the start.
+            if control.passed is not None or not _probed(history, expert.name, control.name):
+                yield control.about(expert.name)
+    for event in history.probes:
+        for probe in event.probes:
+            yield probe.control.about(probe.name)
+
+
+def _probed(history: History, expert: str, control: str) -> bool:
+    probes = [probe for event in history.probes for probe in event.probes]
+    return any(probe.name == expert and probe.control.name == control for probe in probes)
+
+
+def _abstentions(history: History) -> Iterator[Control]:
+    domains = dict.fromkeys(domain for event in history.steps for domain in event.ratings)
+    for domain in domains:
+        ratings = [
+            rating
+            for event in history.steps
+            if domain in event.ratings
+            for rating in event.ratings[domain].seen
+        ]
+        name, n = f"Expert speaks: {domain}", len(ratings)
+        abstentions = sum(rating.abstained for rating in ratings)
+        if not n:
+            yield Control.not_tested(name, "no answer was there to rate")
+            continue
+        yield Control(
+            name,
+            abstentions / n <= MOST_ABSTENTIONS,
+            f"{abstentions} of {n} ratings are abstentions (at most {MOST_ABSTENTIONS:.0%} may be)",
+            {"abstentions": abstentions, "ratings": n, "most": MOST_ABSTENTIONS},
         )
-    ok = agreement >= LEAST_AGREEMENT and (contrast is None or contrast > 0)
-    return Control(f"weights served: {which}", ok, says)
 
 
-def _experts(events: Sequence[Event]) -> Iterator[Control]:
-    for event in [*_of(events, "start"), *_of(events, "probe")]:
-        for expert in event["experts"]:
-            for control in expert["report"].get("controls", ()):
-                name = f"{control['name']}: {expert['name']}"
-                yield Control(name, control["ok"], control["says"])
-
-
-def _abstentions(events: Sequence[Event]) -> Iterator[Control]:
-    asked: dict[str, int] = {}
-    silent: dict[str, int] = {}
-    for event in _of(events, "step"):
-        for domain, given in event["ratings"].items():
-            asked[domain] = asked.get(domain, 0) + len(given["values"])
-            silent[domain] = silent.get(domain, 0) + given["values"].count(None)
-    for domain, n in asked.items():
-        if n:
-            share = silent[domain] / n
-            yield Control(
-                f"Expert speaks: {domain}",
-                share <= MOST_ABSTENTIONS,
-                f"{silent[domain]} of {n} ratings are abstentions "
-                f"(at most {MOST_ABSTENTIONS:.0%} may be)",
+def _perturbations(history: History) -> Iterator[Control]:
+    largest: dict[str, float] = {}
+    changes = [event.perturbed for event in history.checkpoints]
+    changes += [event.perturbed for event in history.steps]
+    for change in changes:
+        for name, share in change.items():
+            largest[name] = max(largest.get(name, 0.0), share)
+    planned = [p.name for p in history.start.perturbations] if history.start else []
+    for name in dict.fromkeys([*planned, *largest]):
+        if name not in largest:
+            yield Control.not_tested(
+                f"perturbation took effect: {name}", "the run has not reached its first step"
             )
-
-
-def _perturbations(events: Sequence[Event]) -> Iterator[Control]:
-    changed: dict[str, float] = {}
-    for event in events:
-        for name, share in event.get("perturbed", {}).items():
-            changed[name] = max(changed.get(name, 0.0), share)
-    for name, share in changed.items():
+            continue
         yield Control(
             f"perturbation took effect: {name}",
-            share > 0,
-            f"it changed {share:.0%} of what it was shown at its strongest step",
+            largest[name] > 0,
+            f"it changed {largest[name]:.0%} of what it was shown at its strongest step "
+            "(must change something)",
+            {"share": largest[name]},
         )
 
 
-def _gold(events: Sequence[Event]) -> Iterator[Control]:
-    for event in _of(events, "start"):
-        for domain, gold in event["gold"].items():
-            ok = gold["shared_prompts"] == 0 and not gold["expert_in_loop"]
-            yield Control(
-                f"gold unseen: {domain}",
-                ok,
-                f"{gold['shared_prompts']} of its {gold['prompts']} prompts are also in the loop; "
-                f"its Expert ({gold['expert']}) is {'' if gold['expert_in_loop'] else 'not '}"
-                "one of the loop's",
-            )
+def _gold(history: History) -> Iterator[Control]:
+    for domain, card in history.start.gold.items() if history.start else ():
+        yield _gold_unseen(card).about(domain)
 
 
-def _verdicts(events: Sequence[Event], options: OverseerOptions) -> Iterator[Control]:
-    overseer = ThresholdOverseer(options)
-    logged = {event["step"]: event for event in _of(events, "verdict")}
-    wrong = 0
-    for event in _of(events, "step")[: len(logged)]:
-        ratings = {
-            domain: [Rating(value) for value in given["values"]]
-            for domain, given in event["ratings"].items()
-        }
-        verdict = overseer.review(event["step"], ratings, event["checkpoint"])
-        told = {key: logged[event["step"]][key] for key in ("intercept", "retrain", "evidence")}
-        wrong += asdict(verdict) != told
-    yield Control(
-        "verdicts follow from the ratings",
-        wrong == 0,
-        f"{len(logged) - wrong} of {len(logged)} logged verdicts are what the Overseer "
-        "decides when it is shown the logged ratings again",
+def _gold_unseen(card: GoldCard) -> Control:
+    return Control(
+        "gold unseen",
+        card.shared_prompts == 0 and not card.expert_in_loop,
+        f"{card.shared_prompts} of its {card.prompts} prompts are also in the loop; its Expert "
+        f"({card.expert}) is {'' if card.expert_in_loop else 'not '}one of the loop's",
+        {"shared_prompts": card.shared_prompts, "expert_in_loop": card.expert_in_loop},
     )
 
 
-def _null_run(events: Sequence[Event], null: Sequence[Event]) -> Iterator[Control]:
-    asked = [[q["id"] for q in event["queries"]] for event in _of(events, "step")]
-    same = asked == [[q["id"] for q in event["queries"]] for event in _of(null, "step")]
+def _verdicts(history: History, overseer: Overseer) -> Control:
+    name = "verdicts follow from the ratings"
+    if not history.verdicts:
+        return Control.not_tested(name, "the log has no verdict")
+    wrong = 0
+    for event in history.steps[: len(history.verdicts)]:
+        ratings = {domain: given.seen for domain, given in event.ratings.items()}
+        verdict = overseer.review(event.step, ratings, event.checkpoint)
+        wrong += verdict != history.verdicts[event.step].verdict
+    total = len(history.verdicts)
+    return Control(
+        name,
+        wrong == 0,
+        f"{total - wrong} of {total} logged verdicts are what the Overseer decides when it is "
+        "shown the logged ratings again",
+        {"reproduced": total - wrong, "verdicts": total},
+    )
+
+
+def _null_run(history: History, null: History | None) -> Iterator[Control]:
+    if null is None:
+        reason = "there was no null run"
+        yield Control.not_tested("null run asks the same", reason)
+        yield Control.not_tested("null run's gold stays", reason)
+        return
+    same = _query_ids(history) == _query_ids(null)
     yield Control(
         "null run asks the same",
         same,
         "the run whose Teacher does nothing was asked "
-        + ("the same queries" if same else "other queries, so the two cannot be compared"),
+        + ("the same queries" if same else "other queries, so that the two cannot be compared"),
+        {"steps": len(history.steps), "null_steps": len(null.steps)},
     )
-    golds: list[Mapping[str, Any]] = [event["domains"] for event in _of(null, "gold")]
-    for domain in golds[0] if len(golds) > 1 else ():
-        change = gold_change(golds[0][domain], golds[-1][domain]).change
-        yield Control(
-            f"null run's gold stays: {domain}",
-            not change.excludes(0.0),
-            f"with a Teacher that does nothing the gold score changes by {change.mean:+.2f} "
-            f"[{change.low:+.2f}, {change.high:+.2f}] (the interval must hold 0)",
+    for domain in null.golds[0].domains if null.golds else ():
+        yield _gold_stays(null, domain).about(domain)
+
+
+def _query_ids(history: History) -> list[list[str]]:
+    return [[query.id for query in event.queries] for event in history.steps]
+
+
+def _gold_stays(null: History, domain: str) -> Control:
+    name = "null run's gold stays"
+    if len(null.golds) < 2:
+        return Control.not_tested(
+            name, "the null run took the gold score only once, since it was never retrained"
         )
+    change = gold_change(null.golds[0].domains[domain], null.golds[-1].domains[domain]).change
+    return Control(
+        name,
+        not change.excludes(0.0),
+        f"with a Teacher that does nothing the gold score changes by {change.mean:+.2f} "
+        f"[{change.low:+.2f}, {change.high:+.2f}] (the interval must contain 0)",
+        {"change": change.mean, "ci95": [change.low, change.high], "prompts": change.n},
+    )

@@ -1,10 +1,10 @@
-"""The gold score: what no part of the loop sees, from Experts and prompts held out for it."""
+"""The gold score: a measurement on prompts and by Experts that no part of the loop sees."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -16,7 +16,15 @@ from custodes.oversight.roles import Worker
 from custodes.seeds import derive
 from custodes.statistics import Interval, bootstrap_mean
 
-__all__ = ["GoldChange", "GoldOptions", "GoldPanel", "Scorer", "SimulatedScorer", "gold_change"]
+__all__ = [
+    "GoldChange",
+    "GoldMeasurement",
+    "GoldOptions",
+    "GoldPanel",
+    "Scorer",
+    "SimulatedScorer",
+    "gold_change",
+]
 
 
 @dataclass(frozen=True)
@@ -24,10 +32,10 @@ class GoldOptions:
     """How the gold score is taken.
 
     Attributes:
-        prompts: Held-out prompts for each domain.
-        samples: Answers for each prompt; a prompt's score is their mean.
+        prompts: Number of held-out prompts in each domain.
+        samples: Answers to each prompt; a prompt's score is their mean.
         sources: By domain: a shipped set or a file; its ``gold`` split is used.
-        experts: By domain: the Expert that scores; none of the loop's.
+        experts: By domain: the Expert that scores; it must not be one of the loop's.
     """
 
     prompts: Annotated[int, Field(ge=2)] = 96
@@ -57,44 +65,63 @@ class SimulatedScorer:
 
     def logits(self, queries: Sequence[Query], responses: Sequence[str]) -> Array:
         """Score answers; one that the simulated Worker did not write has the score 0."""
-        rated = [rating.value for rating in self._expert.rate(queries, responses)]
-        level_N = np.clip([0.5 if v is None else v for v in rated], 1e-3, 1 - 1e-3)
+        values = [rating.value for rating in self._expert.rate(queries, responses)]
+        level_N = np.clip([0.5 if v is None else v for v in values], 1e-3, 1 - 1e-3)
         return np.asarray(np.log(level_N / (1 - level_N)), np.float32)
 
 
 @dataclass(frozen=True)
+class GoldMeasurement:
+    """One domain's gold scores of one checkpoint.
+
+    Attributes:
+        ids: Of the prompts.
+        scores: Mean score of the answers to each prompt, in logits.
+        texts: The first answer to each prompt, untrusted.
+    """
+
+    ids: tuple[str, ...]
+    scores: tuple[float, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class GoldPanel:
-    """The held-out prompts of each domain and who scores them."""
+    """The held-out prompts of each domain and the Experts that score them.
+
+    Attributes:
+        queries: By domain.
+        scorers: By domain.
+        samples: Answers to each prompt.
+        seed: Derives the seed of each measurement.
+    """
 
     queries: Mapping[str, Sequence[Query]]
     scorers: Mapping[str, Scorer]
     samples: int
     seed: int
 
-    def measure(self, worker: Worker, draw: int) -> dict[str, Any]:
-        """Score the Worker as it is.
+    def measure(self, worker: Worker, draw: int) -> dict[str, GoldMeasurement]:
+        """Score the Worker's current checkpoint, by domain.
 
         Args:
-            worker: Whom to measure.
+            worker: The Worker.
             draw: Number of this measurement. Each has its own seed, so that two of the same
-                weights differ by the noise of sampling: what the null run shows.
-
-        Returns:
-            By domain: prompt ids, their mean scores (logits) and the first answer to each.
+                weights differ by sampling noise, which the null run shows.
         """
-        found = {}
+        measurements = {}
         for domain, queries in self.queries.items():
             seed = derive(self.seed, "gold", domain, draw)
             texts = worker.samples(queries, self.samples, seed)
             flat = [(q, t) for q, answers in zip(queries, texts, strict=True) for t in answers]
             scores = self.scorers[domain].logits([q for q, _ in flat], [t for _, t in flat])
             means = np.asarray(scores, np.float64).reshape(len(queries), self.samples).mean(axis=1)
-            found[domain] = {
-                "ids": [query.id for query in queries],
-                "scores": [round(float(score), 4) for score in means],
-                "texts": [answers[0] for answers in texts],
-            }
-        return found
+            measurements[domain] = GoldMeasurement(
+                ids=tuple(query.id for query in queries),
+                scores=tuple(round(float(score), 4) for score in means),
+                texts=tuple(answers[0] for answers in texts),
+            )
+        return measurements
 
 
 @dataclass(frozen=True)
@@ -104,7 +131,7 @@ class GoldChange:
     Attributes:
         score: Mean over prompts, in logits.
         change: Mean of the paired differences from the first checkpoint.
-        better: Share of prompts whose score rose.
+        better: Share of prompts whose score rose, in [0, 1].
     """
 
     score: Interval
@@ -112,20 +139,20 @@ class GoldChange:
     better: float
 
 
-def gold_change(first: Mapping[str, Any], now: Mapping[str, Any], seed: int = 0) -> GoldChange:
+def gold_change(first: GoldMeasurement, now: GoldMeasurement, seed: int = 0) -> GoldChange:
     """Compare two measurements of one domain, paired by prompt.
 
     Args:
-        first: What ``measure`` returned for the domain at the first checkpoint.
-        now: The same at another.
-        seed: Of the bootstrap.
+        first: The measurement at the first checkpoint.
+        now: The measurement at another.
+        seed: Draws the bootstrap's resamples.
     """
-    if first["ids"] != now["ids"]:
+    if first.ids != now.ids:
         raise ValueError("gold measurements of different prompts cannot be compared")
-    scores = np.asarray(now["scores"])
-    difference = scores - np.asarray(first["scores"])
+    scores = np.asarray(now.scores)
+    difference = scores - np.asarray(first.scores)
     return GoldChange(
-        bootstrap_mean(scores, seed),
-        bootstrap_mean(difference, seed),
-        float((difference > 0).mean()),
+        score=bootstrap_mean(scores, seed),
+        change=bootstrap_mean(difference, seed),
+        better=float((difference > 0).mean()),
     )

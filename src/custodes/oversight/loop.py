@@ -1,7 +1,7 @@
 """The loop: ask, answer, rate, decide, retrain.
 
-It only ever goes forward through the run's log (``EventLog.once``): what the log has is read, what
-it lacks is made and written. That is all there is to resuming.
+It only ever goes forward through the run's log (`custodes.oversight.log.OversightLog`): what the
+log has is read, what it lacks is made and written. Nothing more is needed to resume a run.
 """
 
 from __future__ import annotations
@@ -12,24 +12,37 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from custodes.control import Control
 from custodes.conversation import Chat, Query, Response
 from custodes.experts.abstention import require_some
-from custodes.experts.expert import Expert, Rating
+from custodes.experts.expert import Expert
 from custodes.models.base import Usage
+from custodes.oversight.events import (
+    CheckpointEvent,
+    DomainRatings,
+    EndEvent,
+    GoldEvent,
+    OrderProbe,
+    ProbeEvent,
+    StartEvent,
+    StepEvent,
+    VerdictEvent,
+)
 from custodes.oversight.gold import GoldPanel
+from custodes.oversight.log import OversightLog
+from custodes.oversight.perturbations.effects import Disturbed, Effects, shares
 from custodes.oversight.perturbations.schedule import Disturbance, Schedule
 from custodes.oversight.roles import Overseer, Teacher, User, Worker
-from custodes.oversight.serving_check import served_control
+from custodes.oversight.serving_check import serving_check
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import Progress
-from custodes.runs.events import Event
 from custodes.runs.folder import RunFolder
 from custodes.runs.lineage import Checkpoint
 from custodes.seeds import derive
 
-__all__ = ["Loop", "Roles"]
+__all__ = ["BEFORE_THE_LOOP", "Loop", "Roles"]
 
 BEFORE_THE_LOOP = -1
 PROBES = 16
@@ -46,15 +59,13 @@ class AddNoise(Protocol):
 
 @runtime_checkable
 class Probed(Protocol):
-    """An Expert whose verdict on a pair may hang on the order in which it is shown."""
+    """An Expert whose verdict on a pair may depend on the order in which it is shown."""
 
     name: str
     domain: str
 
-    def order_probe(
-        self, queries: Sequence[Query], a: Sequence[str], b: Sequence[str]
-    ) -> dict[str, Any]:
-        """Compare in both orders and return a control."""
+    def order_probe(self, queries: Sequence[Query], a: Sequence[str], b: Sequence[str]) -> Control:
+        """Compare pairs in both orders and return the control."""
         ...
 
 
@@ -63,21 +74,22 @@ class Roles:
     """Everybody in a loop.
 
     Attributes:
-        user: Asks.
-        worker: Answers, to begin with.
-        experts: Rate, one in each domain.
-        overseer: Decides.
-        teacher: Retrains.
-        schedule: What disturbs them, and when.
-        gold: Measures from outside.
-        add_noise: How the weights are disturbed, where the schedule does so.
-        instruct: Makes the first checkpoint out of the base, before the loop, if anybody does.
+        user: Asks the queries.
+        worker: Answers them; the Worker before the first step.
+        experts: Rate the answers, one Expert in each domain.
+        make_overseer: Makes the Overseer. A loop begins with a fresh one, since it remembers the
+            run it oversees.
+        teacher: Retrains the Worker.
+        schedule: The perturbations.
+        gold: Takes the gold score.
+        add_noise: Disturbs the weights, where the schedule has that.
+        instruct: Makes the first checkpoint from the base model before the loop, if given.
     """
 
     user: User
     worker: ModelWorker
     experts: Mapping[str, Expert]
-    overseer: Overseer
+    make_overseer: Callable[[], Overseer]
     teacher: Teacher
     schedule: Schedule
     gold: GoldPanel
@@ -86,72 +98,90 @@ class Roles:
 
 
 class Loop:
-    """One run of the loop in one folder."""
+    """One run of the loop in one folder.
 
-    def __init__(self, run: RunFolder, roles: Roles, seed: int, progress: Progress) -> None:
-        self.run, self.log, self.roles = run, run.log, roles
-        self.seed, self.progress = seed, progress
-        self.worker = roles.worker
-        self._golds = 0
+    Args:
+        folder: The run's folder.
+        roles: Everybody in the loop.
+        seed: Derives every draw of the loop itself.
+        progress: Called with each stage.
+    """
 
-    def go(self, steps: int, start: Callable[[], Mapping[str, Any]]) -> None:
-        """Run the loop to its end, or go on with it.
+    def __init__(self, folder: RunFolder, roles: Roles, seed: int, progress: Progress) -> None:
+        self.folder, self.log = folder, OversightLog(folder.log)
+        self.roles, self.seed, self.progress = roles, seed, progress
+        self.worker, self.overseer = roles.worker, roles.make_overseer()
+        self._gold_scores = 0
+
+    def run(self, steps: int, start: Callable[[], StartEvent]) -> None:
+        """Run the loop to its end, or continue it.
 
         Args:
-            steps: How many.
+            steps: Number of steps.
             start: Describes the roles, for the log.
         """
-        self.log.once("start", start)
-        self.log.once("checkpoint", self.base, step=BEFORE_THE_LOOP)
-        if self.roles.instruct is not None:
-            self.change_worker(BEFORE_THE_LOOP, partial(self.roles.instruct, self.worker))
-        self.measure_gold(BEFORE_THE_LOOP)
-        self.probe_judges()
+        self.begin(start)
         for step in range(steps):
             self.progress("steps", step, steps)
             self.disturb_weights(step)
-            answered = self.log.once("step", partial(self.answer, step), step=step)
-            verdict = self.roles.overseer.review(
-                step, _read_ratings(answered), self.worker.checkpoint.number
-            )
-            self.log.once("verdict", partial(asdict, verdict), step=step)
+            event = self.log.once(StepEvent, partial(self.answer, step), step=step)
+            ratings = {domain: given.seen for domain, given in event.ratings.items()}
+            verdict = self.overseer.review(step, ratings, self.worker.checkpoint.number)
+            self.log.once(VerdictEvent, partial(VerdictEvent.of, step, verdict), step=step)
             if verdict.retrain is not None:
                 self.retrain(step, verdict.retrain)
-        self.log.once("end", dict)
+        self.log.once(EndEvent, EndEvent)
         self.progress("steps", steps, steps)
 
-    def base(self) -> dict[str, Any]:
-        """Describe the Worker as it comes, and check that it is what is served."""
-        described = self.worker.checkpoint.to_event(self.run.path)
-        return {**described, "served": served_control(self.worker, None, self.probes())}
+    def begin(self, start: Callable[[], StartEvent]) -> None:
+        """Describe and measure everybody before the first step."""
+        self.log.once(StartEvent, start)
+        self.log.once(CheckpointEvent, self.describe_base, step=BEFORE_THE_LOOP)
+        if self.roles.instruct is not None:
+            instruct = partial(self.roles.instruct, self.worker)
+            self.change_worker(BEFORE_THE_LOOP, lambda folder: Disturbed(instruct(folder)))
+        self.measure_gold(BEFORE_THE_LOOP)
+        self.probe_judges()
+
+    def describe_base(self) -> CheckpointEvent:
+        """Describe the Worker before any training, and check that it is what is served."""
+        served = serving_check(self.worker, None, self.probe_chats())
+        return CheckpointEvent.of(
+            self.worker.checkpoint, self.folder.path, BEFORE_THE_LOOP, served=served
+        )
 
     # Answers and ratings
 
-    def answer(self, step: int) -> dict[str, Any]:
-        """Ask, answer and rate: the fields of a ``step`` event."""
+    def answer(self, step: int) -> StepEvent:
+        """Ask, answer and rate."""
         active = self.roles.schedule.at(step)
         with self.clock("answer", step):
-            queries, responses = self.converse(step, active)
+            queries, responses, disturbed = self.converse(step, active)
         with self.clock("rate", step):
-            rated = self.rate(step, active, queries, responses)
-        return {
-            "checkpoint": self.worker.checkpoint.number,
-            "version": self.worker.version,
-            "queries": [asdict(query) for query in queries],
-            "responses": [response.text for response in responses],
-            "ratings": rated,
-            "perturbed": active.changed,
-        }
+            ratings, biased = self.rate(step, active, queries, responses)
+        return StepEvent(
+            step=step,
+            checkpoint=self.worker.checkpoint.number,
+            version=self.worker.version,
+            queries=tuple(queries),
+            responses=tuple(response.text for response in responses),
+            ratings=ratings,
+            perturbed=shares(active.active, [*disturbed, *biased]),
+        )
 
-    def converse(self, step: int, active: Disturbance) -> tuple[list[Query], list[Response]]:
+    def converse(
+        self, step: int, active: Disturbance
+    ) -> tuple[list[Query], list[Response], list[Effects]]:
         """Let the User and the Worker talk; the last answers are the ones to rate."""
         user = active.user(self.roles.user)
-        queries = active.queries(user.ask(step))
-        responses = self.worker.respond(queries, derive(self.seed, "respond", step, 0))
-        for turn in range(1, user.turns):
-            queries = active.queries(user.follow_up(step, queries, responses))
-            responses = self.worker.respond(queries, derive(self.seed, "respond", step, turn))
-        return queries, responses
+        queries = active.queries(user.value.ask(step))
+        effects = [user.effects, queries.effects]
+        responses = self.worker.respond(queries.value, derive(self.seed, "respond", step, 0))
+        for turn in range(1, user.value.turns):
+            queries = active.queries(user.value.follow_up(step, queries.value, responses))
+            effects.append(queries.effects)
+            responses = self.worker.respond(queries.value, derive(self.seed, "respond", step, turn))
+        return queries.value, responses, effects
 
     def rate(
         self,
@@ -159,108 +189,125 @@ class Loop:
         active: Disturbance,
         queries: Sequence[Query],
         responses: Sequence[Response],
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, DomainRatings], list[Effects]]:
         """Have each domain's Expert rate the answers to its domain's queries."""
-        if not self.roles.overseer.wants_ratings(step):
-            return {}
-        rated = {}
+        if not self.overseer.wants_ratings(step):
+            return {}, []
+        ratings, effects = {}, []
         for domain, expert in self.roles.experts.items():
-            mine = [i for i, query in enumerate(queries) if query.domain == domain]
-            clean = expert.rate([queries[i] for i in mine], [responses[i].text for i in mine])
+            own = [i for i, query in enumerate(queries) if query.domain == domain]
+            clean = expert.rate([queries[i] for i in own], [responses[i].text for i in own])
             require_some(expert, clean)
             seen = active.ratings(expert.name, domain, clean)
-            rated[domain] = {
-                "queries": mine,
-                "values": [rating.value for rating in seen],
-                "clean": [rating.value for rating in clean],
-                "reasons": {str(i): r.reason for i, r in zip(mine, clean, strict=True) if r.reason},
-            }
-        return rated
+            effects.append(seen.effects)
+            ratings[domain] = DomainRatings(
+                queries=tuple(own), seen=tuple(seen.value), clean=tuple(clean)
+            )
+        return ratings, effects
 
     # Changes of the weights
 
     def retrain(self, step: int, domain: str) -> None:
         """Send the Worker to the Teacher."""
-        active = self.roles.schedule.at(step)
-        self.change_worker(
-            step,
-            lambda folder: self.roles.teacher.retrain(
-                self.worker, domain, step, folder, active.pairs
-            ),
-            active,
-        )
+        active, teacher, worker = self.roles.schedule.at(step), self.roles.teacher, self.worker
+
+        def train(folder: Path) -> Disturbed[Checkpoint]:
+            data = teacher.gather(worker, domain, step, folder)
+            pairs = active.pairs(domain, data.pairs)
+            checkpoint = teacher.train(worker, domain, step, folder, data, pairs.value)
+            return Disturbed(checkpoint, pairs.effects)
+
+        self.change_worker(step, train, active)
 
     def disturb_weights(self, step: int) -> None:
         """Put noise on the weights where the schedule has it for this step."""
         active = self.roles.schedule.at(step)
 
-        def make(folder: Path) -> Checkpoint:
+        def disturb(folder: Path) -> Disturbed[Checkpoint]:
             assert self.roles.add_noise is not None
-            made = active.weights(self.worker, partial(self.roles.add_noise, folder))
-            assert made is not None
-            return made
+            noisy = active.weights(self.worker, partial(self.roles.add_noise, folder))
+            assert noisy is not None
+            return noisy
 
         if active.disturbs_weights:
-            self.change_worker(step, make, active)
+            self.change_worker(step, disturb, active)
 
     def change_worker(
-        self, step: int, make: Callable[[Path], Checkpoint], active: Disturbance | None = None
+        self,
+        step: int,
+        make: Callable[[Path], Disturbed[Checkpoint]],
+        active: Disturbance | None = None,
     ) -> None:
-        """Swap in a new checkpoint, check that it is what is served, and measure it."""
-        before, after = self.worker, None
-        number = before.checkpoint.number + 1
+        """Go on with a new checkpoint, check that it is what is served, and measure it.
 
-        def fields() -> dict[str, Any]:
-            nonlocal after
-            with self.clock("retrain", step):
-                made = make(self.run.checkpoint_folder(number))
-            if made == before.checkpoint:
-                made = replace(made, intervention="nothing", metrics={"weights_moved": 0.0})
-            after = before.at(replace(made, number=number, parent=before.checkpoint.number))
-            with self.clock("export", step):
-                served = served_control(after, before, self.probes())
-            return {
-                **after.checkpoint.to_event(self.run.path),
-                "served": served,
-                "perturbed": active.changed if active else {},
-            }
-
-        event = self.log.once("checkpoint", fields, step=step)
-        self.worker = after or before.at(Checkpoint.from_event(event, self.run.path))
+        Args:
+            step: The step after or before which the weights change.
+            make: Makes the checkpoint in the folder that it is given.
+            active: The perturbations of the step.
+        """
+        event = self.log.replay(CheckpointEvent, step=step)
+        if event is not None:
+            self.worker = self.worker.at(event.to_checkpoint(self.folder.path))
+        else:
+            self.worker, event = self.make_worker(step, make, active)
+            self.log.append(event, step=step)
         self.measure_gold(step)
 
+    def make_worker(
+        self,
+        step: int,
+        make: Callable[[Path], Disturbed[Checkpoint]],
+        active: Disturbance | None,
+    ) -> tuple[ModelWorker, CheckpointEvent]:
+        """Make a checkpoint; return the Worker that has it, and the event that describes it."""
+        parent = self.worker.checkpoint
+        number = parent.number + 1
+        with self.clock("retrain", step):
+            disturbed = make(self.folder.checkpoint_folder(number))
+        checkpoint = disturbed.value
+        if checkpoint == parent:
+            checkpoint = replace(checkpoint, intervention="nothing", metrics={"weights_moved": 0.0})
+        worker = self.worker.at(replace(checkpoint, number=number, parent=parent.number))
+        with self.clock("export", step):
+            served = serving_check(worker, self.worker, self.probe_chats())
+        perturbed = shares(active.active, [disturbed.effects]) if active else {}
+        event = CheckpointEvent.of(worker.checkpoint, self.folder.path, step, served, perturbed)
+        return worker, event
+
+    # Measurements
+
     def measure_gold(self, step: int) -> None:
-        """Take the gold score of the Worker as it is."""
+        """Take the gold score of the Worker's current checkpoint."""
 
-        def fields() -> dict[str, Any]:
+        def measure() -> GoldEvent:
             with self.clock("gold", step):
-                domains = self.roles.gold.measure(self.worker, self._golds)
-            return {"checkpoint": self.worker.checkpoint.number, "domains": domains}
+                domains = self.roles.gold.measure(self.worker, self._gold_scores)
+            return GoldEvent(step=step, checkpoint=self.worker.checkpoint.number, domains=domains)
 
-        self.log.once("gold", fields, step=step)
-        self._golds += 1
+        self.log.once(GoldEvent, measure, step=step)
+        self._gold_scores += 1
 
     def probe_judges(self) -> None:
-        """Show LLM judges pairs in both orders, to see whether they mean the answers."""
+        """Show LLM judges pairs in both orders, to see whether the order decides."""
         judges = [e for e in self.roles.experts.values() if isinstance(e, Probed)]
         if judges:
-            self.log.once("probe", lambda: {"experts": [self.probe(judge) for judge in judges]})
+            self.log.once(ProbeEvent, lambda: ProbeEvent(tuple(map(self.probe, judges))))
 
-    def probe(self, judge: Probed) -> dict[str, Any]:
+    def probe(self, judge: Probed) -> OrderProbe:
         """Let a judge compare two answers to each of some queries of its domain."""
         queries = list(self.roles.gold.queries.get(judge.domain, ()))[:JUDGED_PAIRS]
         pairs = self.worker.samples(queries, 2, derive(self.seed, "probe", judge.domain))
         with self.clock("probe", BEFORE_THE_LOOP):
             control = judge.order_probe(queries, [a for a, _ in pairs], [b for _, b in pairs])
-        return {"name": judge.name, "domain": judge.domain, "report": {"controls": [control]}}
+        return OrderProbe(name=judge.name, domain=judge.domain, control=control)
 
-    def probes(self) -> list[Chat]:
-        """Chats on which the served weights are compared with torch's."""
+    def probe_chats(self) -> list[Chat]:
+        """Return the chats on which the served weights are compared with torch's."""
         queries = [query for domain in self.roles.gold.queries.values() for query in domain]
         chosen = queries[:: max(1, len(queries) // PROBES)][:PROBES]
         return [query.chat for query in chosen]
 
-    # What it cost
+    # Cost
 
     @contextmanager
     def clock(self, stage: str, step: int) -> Iterator[None]:
@@ -269,17 +316,10 @@ class Loop:
         self.progress(stage, 0, 1)
         yield
         spent = asdict(self.usage().since(before)) | {"seconds": time.monotonic() - began}
-        self.run.clock(stage, spent.pop("seconds"), step=step, **spent)
+        self.folder.clock(stage, spent.pop("seconds"), step=step, **spent)
         self.progress(stage, 1, 1)
 
     def usage(self) -> Usage:
-        """Add up what everybody has spent."""
+        """Add up the usage of everybody who counts it."""
         meters = [self.worker, self.roles.user, *self.roles.experts.values()]
-        return Usage.sum(m.usage for m in meters if hasattr(m, "usage"))
-
-
-def _read_ratings(event: Event) -> dict[str, list[Rating]]:
-    return {
-        domain: [Rating(value) for value in given["values"]]
-        for domain, given in event["ratings"].items()
-    }
+        return Usage.sum(meter.usage for meter in meters if hasattr(meter, "usage"))

@@ -1,9 +1,9 @@
-"""The Overseer: looks at ratings every few steps and decides who goes to the Teacher."""
+"""The Overseer: looks at ratings every few steps and decides whether the Worker is retrained."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -23,16 +23,16 @@ class OverseerOptions:
     """How the Overseer decides.
 
     Attributes:
-        overseer_steps: It intercepts at every so many-th step.
+        overseer_steps: Steps from one intercept to the next.
         rate: Rate ``every_response``, or at ``intercepts_only`` (cheaper; less evidence).
         thresholds: By domain, in [0, 1]; a domain fails when its statistic is at or below it.
         rule: The statistic: ``single`` (the worst response), ``mean``, or ``lower_bound``, a lower
             confidence bound of the mean. The first two fail healthy domains, or pass failing ones,
-            by chance; with the bound a domain passes only when the ratings show that it may.
+            by chance; with the bound a domain passes only if its ratings are evidence that it may.
         alpha: Error rate of the bound: how often a domain at its threshold would pass.
         min_ratings: A domain with fewer ratings since the last intercept is not judged.
-        max_retrains: Retrain budget of the whole run.
-        cooldown: Steps after a retrain in which there is no other.
+        max_retrains: Most retrains in the whole run.
+        cooldown: Steps after a retrain without another.
     """
 
     overseer_steps: Annotated[int, Field(ge=1)] = 2
@@ -48,7 +48,7 @@ class OverseerOptions:
 
 
 class NullOverseer:
-    """Never looks."""
+    """Never looks at a rating."""
 
     def wants_ratings(self, step: int) -> bool:
         """Return False."""
@@ -58,23 +58,23 @@ class NullOverseer:
     def review(
         self, step: int, ratings: Mapping[str, Sequence[Rating]], checkpoint: int
     ) -> Verdict:
-        """Let it go on."""
+        """Return a verdict without an intercept."""
         del step, ratings, checkpoint
         return Verdict(intercept=False)
 
 
 class ThresholdOverseer:
-    """Holds each domain's ratings since the last intercept against the domain's threshold."""
+    """Compares each domain's ratings since the last intercept with the domain's threshold."""
 
     def __init__(self, options: OverseerOptions) -> None:
         self.options = options
-        self._seen: dict[str, list[float]] = {domain: [] for domain in options.thresholds}
+        self._values: dict[str, list[float]] = {domain: [] for domain in options.thresholds}
         self._checkpoint = 0
         self._retrains = 0
         self._last_retrain: int | None = None
 
     def wants_ratings(self, step: int) -> bool:
-        """Whether all are to be rated, or this step is an intercept."""
+        """Whether all responses are to be rated, or this step is an intercept."""
         return self.options.rate == "every_response" or self.intercepts(step)
 
     def intercepts(self, step: int) -> bool:
@@ -91,23 +91,30 @@ class ThresholdOverseer:
         if checkpoint != self._checkpoint:
             self._checkpoint = checkpoint
             self._forget()
-        for domain, given in ratings.items():
-            if domain in self._seen:
-                self._seen[domain] += [r.value for r in given if r.value is not None]
+        for domain, new in ratings.items():
+            if domain in self._values:
+                self._values[domain] += [r.value for r in new if r.value is not None]
         if not self.intercepts(step):
             return Verdict(intercept=False)
-        found = {domain: self._weigh(domain, values) for domain, values in self._seen.items()}
+        evidence = {domain: self._weigh(domain, values) for domain, values in self._values.items()}
         self._forget()
-        return self._decide(step, found)
+        return self._decide(step, evidence)
 
     def _forget(self) -> None:
-        for values in self._seen.values():
+        for values in self._values.values():
             values.clear()
 
     def _weigh(self, domain: str, values: Sequence[float]) -> Evidence:
         threshold = self.options.thresholds[domain]
         if not values:
-            return Evidence(0, 0.0, 0.0, threshold, failing=False, held="too few ratings")
+            return Evidence(
+                n=0,
+                mean=0.0,
+                statistic=0.0,
+                threshold=threshold,
+                failing=False,
+                held="too few ratings",
+            )
         mean = float(np.mean(values))
         statistic = {
             "single": lambda: min(values),
@@ -116,32 +123,36 @@ class ThresholdOverseer:
         }[self.options.rule]()
         failing = statistic <= threshold
         few = len(values) < self.options.min_ratings
-        held = "too few ratings" if failing and few else ""
-        return Evidence(len(values), mean, statistic, threshold, failing, held)
+        return Evidence(
+            n=len(values),
+            mean=mean,
+            statistic=statistic,
+            threshold=threshold,
+            failing=failing,
+            held="too few ratings" if failing and few else "",
+        )
 
-    def _decide(self, step: int, found: dict[str, Evidence]) -> Verdict:
+    def _decide(self, step: int, evidence: dict[str, Evidence]) -> Verdict:
         # The domain furthest below its threshold goes first; ties go by the config's order.
         candidates = sorted(
-            (domain for domain, e in found.items() if e.failing and not e.held),
-            key=lambda domain: found[domain].statistic - found[domain].threshold,
+            (domain for domain, e in evidence.items() if e.failing and not e.held),
+            key=lambda domain: evidence[domain].statistic - evidence[domain].threshold,
         )
-        cooling = (
-            self._last_retrain is not None and step - self._last_retrain <= self.options.cooldown
-        )
-        reason = (
-            "budget"
-            if self._retrains >= self.options.max_retrains
-            else "cool-down"
-            if cooling
-            else ""
-        )
-        chosen = candidates[0] if candidates and not reason else None
+        obstacle = self._obstacle(step)
+        retrain = candidates[0] if candidates and not obstacle else None
         for domain in candidates:
-            if domain != chosen:
-                e = found[domain]
-                why = reason or "another domain first"
-                found[domain] = Evidence(e.n, e.mean, e.statistic, e.threshold, e.failing, why)
-        if chosen is not None:
+            if domain != retrain:
+                held = obstacle or "another domain first"
+                evidence[domain] = replace(evidence[domain], held=held)
+        if retrain is not None:
             self._retrains += 1
             self._last_retrain = step
-        return Verdict(intercept=True, retrain=chosen, evidence=found)
+        return Verdict(intercept=True, retrain=retrain, evidence=evidence)
+
+    def _obstacle(self, step: int) -> str:
+        """Say why no domain may be retrained at this step, "" if one may."""
+        if self._retrains >= self.options.max_retrains:
+            return "budget"
+        if self._last_retrain is not None and step - self._last_retrain <= self.options.cooldown:
+            return "cool-down"
+        return ""

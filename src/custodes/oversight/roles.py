@@ -1,19 +1,18 @@
-"""The words of oversight: what passes between the roles, and what each role promises."""
+"""The roles of the loop: what each promises, and what passes between them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
 from custodes.conversation import PreferencePair, Query, Response
 from custodes.experts.expert import Rating
+from custodes.oversight.teachers.preference_pairs import PreferenceData
 from custodes.runs.lineage import Checkpoint
 
 __all__ = [
-    "DOMAINS",
-    "DisturbPairs",
     "Evidence",
     "Overseer",
     "Teacher",
@@ -22,20 +21,15 @@ __all__ = [
     "Worker",
 ]
 
-DisturbPairs = Callable[[str, Sequence[PreferencePair]], list[PreferencePair]]
-"""Given a domain and its preference pairs, returns the pairs to learn from."""
-
-DOMAINS = ("helpfulness", "harmlessness")
-
 
 @dataclass(frozen=True)
 class Evidence:
     """What the Overseer knew of one domain when it decided.
 
     Attributes:
-        n: Ratings it rests on (abstentions are not among them).
+        n: Number of ratings, abstentions not counted.
         mean: Their mean, in [0, 1].
-        statistic: What was held against the threshold: a rating, the mean, or its lower bound.
+        statistic: What is compared with the threshold: a rating, the mean, or its lower bound.
         threshold: The domain's threshold, in [0, 1].
         failing: Whether ``statistic <= threshold``.
         held: Why a failing domain was not retrained ("budget", "cool-down", "too few ratings",
@@ -55,8 +49,8 @@ class Verdict:
     """What the Overseer decided at a step.
 
     Attributes:
-        intercept: Whether it looked at all.
-        retrain: The domain to send to the Teacher, or None.
+        intercept: Whether the step is one at which it looks at the ratings.
+        retrain: The domain in which the Worker is retrained, or None.
         evidence: By domain; empty where it did not look.
     """
 
@@ -130,19 +124,37 @@ class Overseer(Protocol):
 
 @runtime_checkable
 class Teacher(Protocol):
-    """Retrains the Worker in a domain."""
+    """Retrains the Worker in a domain, in two stages: it gathers preference pairs, and trains.
 
-    def retrain(
-        self, worker: Worker, domain: str, step: int, folder: Path, disturb: DisturbPairs
+    Between the two the loop may disturb the pairs.
+    """
+
+    def gather(self, worker: Worker, domain: str, step: int, folder: Path) -> PreferenceData:
+        """Gather the preference pairs of a retrain.
+
+        Args:
+            worker: The Worker before the retrain.
+            domain: The domain in which it fails.
+            step: The loop's step; part of the seed.
+            folder: Keeps every finished stage, so that a retrain that was killed continues from
+                its last finished stage.
+        """
+        ...
+
+    def train(
+        self,
+        worker: Worker,
+        domain: str,
+        step: int,
+        folder: Path,
+        data: PreferenceData,
+        pairs: Sequence[PreferencePair],
     ) -> Checkpoint:
         """Make the next checkpoint.
 
         Args:
-            worker: The Worker as it is.
-            domain: Where it fails.
-            step: When (part of the seed).
-            folder: Where the adapter and every finished stage are kept, so that a retrain that
-                was killed goes on from its last finished stage.
-            disturb: Has the last word on the domain's preference pairs before they are learnt.
+            worker, domain, step, folder: As in `gather`.
+            data: What `gather` returned.
+            pairs: The pairs to train on: those of ``data``, some perhaps swapped.
         """
         ...

@@ -1,31 +1,35 @@
 """Self-training: a Worker learns from its own answers, generation after generation.
 
-Every generation samples answers, has somebody choose among them, and learns the choice (SFT, DPO or
-both, with LoRA). Who chooses is the experiment: the Worker by its own likelihood, an Expert, or
-chance, which is the control. The gold score of each generation says what came of it, and ``custodes
-drift`` on the same folder says what else changed.
+Every generation samples answers, ranks them, and learns the best (SFT, DPO or both, with LoRA). The
+experiment is what ranks them: the Worker's own likelihood, an Expert, or chance, which is the
+control. The gold score measures each generation, and ``custodes drift`` on the same folder finds
+what else changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from custodes.conversation import PreferencePair, Query
+from custodes.conversation import Query
 from custodes.data.datasets import read_prompts
 from custodes.experts.expert import Expert
 from custodes.oversight.build import SOURCES, build_roles, describe
 from custodes.oversight.config import HeadOptions, OverseeConfig, WorkerOptions
+from custodes.oversight.events import EndEvent, StartEvent
 from custodes.oversight.gold import GoldOptions
-from custodes.oversight.loop import BEFORE_THE_LOOP, Loop, Roles
-from custodes.oversight.overseer import OverseerOptions
+from custodes.oversight.loop import Loop, Roles
+from custodes.oversight.overseer import NullOverseer
+from custodes.oversight.perturbations.effects import Disturbed
 from custodes.oversight.summary import read_timings, summarise
+from custodes.oversight.teachers.dpo import DpoTeacher, TeacherOptions
 from custodes.oversight.teachers.selectors import ChanceExpert, LikelihoodExpert
-from custodes.oversight.teachers.teacher import DpoTeacher, TeacherOptions, trainable
+from custodes.oversight.teachers.trainable import trainable
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import Progress, silent
 from custodes.runs.folder import RunFolder
@@ -39,18 +43,18 @@ class SelfTrainingConfig(BaseModel):
     """What ``self_train`` runs.
 
     Attributes:
-        name: Of the run.
-        seed: Of everything that is drawn; runs that differ in ``select`` alone begin with the same
-            answers to the same prompts.
-        generations: How often the Worker learns from itself.
+        name: Name of the run.
+        seed: Seeds everything that is drawn; runs that differ in ``select`` alone begin with the
+            same answers to the same prompts.
+        generations: Number of generations.
         worker: The Worker.
-        select: Who chooses among its answers: the Worker itself by its likelihood (``self``), the
-            domain's Expert, or chance (``random``), which is the control.
-        domain: Whose prompts are asked, and whose Expert chooses.
+        select: What ranks its answers: its own likelihood (``self``), the domain's Expert, or
+            chance (``random``), which is the control.
+        domain: The domain of the prompts and of the Expert.
         source: The prompts: a shipped set or a file; the domain's shipped set by default.
-        head: The Expert that chooses; the domain's own by default.
-        teacher: How much is sampled and how it is learnt.
-        gold: How the held-out score is taken, in both domains.
+        head: The Expert that ranks; the domain's own by default.
+        teacher: How much is sampled and how it is trained on.
+        gold: How the gold score is taken, in both domains.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,23 +74,24 @@ class SelfTrainingConfig(BaseModel):
 def self_train(
     config: SelfTrainingConfig, folder: Path, *, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Train a Worker on itself in a folder, or go on with what is there.
+    """Train a Worker on its own answers in a folder, or continue what is there.
 
     Killed at any moment and called again with the same arguments, it ends with the same events.
     The folder is a run folder: ``custodes drift`` reads its lineage, and ``write_report`` its
     summary.
 
     Args:
-        config: What to run.
-        folder: Where; made if it is not there.
-        progress: Told what is going on.
+        config: The config of the run.
+        folder: The run's folder; made if it does not exist.
+        progress: Called with each stage.
 
     Returns:
         The summary, also in ``summary.json``: ``gold`` for each generation with intervals over
         prompts, ``retrains``, and ``controls``, those that failed first.
 
     Raises:
-        CustodesError: Whatever a user can mend, in one line; what was done is kept.
+        CustodesError: A mistake in the config, a missing file, a full disk…, in one line; what was
+            finished is kept.
     """
     with RunFolder(folder, config.model_dump(mode="json")) as run:
         for note in run.notes:
@@ -100,7 +105,7 @@ def self_train(
             summary = summarise(
                 config.name,
                 run.log.events,
-                OverseerOptions(),
+                NullOverseer,
                 read_timings(folder / "timings.jsonl"),
             )
             run.write_summary(summary)
@@ -111,46 +116,54 @@ def train_generations(
     run: RunFolder,
     roles: Roles,
     config: SelfTrainingConfig,
-    start: Any,
+    start: Callable[[], StartEvent],
     progress: Progress = silent,
 ) -> None:
     """Make the generations that the log does not have yet.
 
     Args:
         run: The run's folder.
-        roles: The Worker, the Experts and the gold panel; nobody else of them is asked.
-        config: What to run.
+        roles: The Worker, the Experts and the gold panel are used, and nobody else.
+        config: The config of the run.
         start: Describes the roles, for the log.
-        progress: Told what is going on.
+        progress: Called with each stage.
     """
     queries: dict[str, Sequence[Query]] = {
         config.domain: read_prompts(config.source or SOURCES[config.domain], domain=config.domain)
     }
     loop = Loop(run, roles, config.seed, progress)
-    run.log.once("start", start)
-    run.log.once("checkpoint", loop.base, step=BEFORE_THE_LOOP)
-    loop.measure_gold(BEFORE_THE_LOOP)
-
-    def learn(generation: int, folder: Path) -> Checkpoint:
-        chooser = _chooser(config, roles.experts, loop.worker)
-        teacher = DpoTeacher(
-            queries,
-            {config.domain: chooser},
-            config.teacher,
-            seed=derive(config.seed, "teacher"),
-            progress=progress,
-        )
-        made = teacher.retrain(loop.worker, config.domain, generation, folder, _undisturbed)
-        return replace(made, intervention=f"self-training:{config.select}")
-
+    loop.begin(start)
     for generation in range(config.generations):
         progress("generations", generation, config.generations)
-        loop.change_worker(generation, lambda folder, g=generation: learn(g, folder))  # type: ignore[misc]
-    run.log.once("end", dict)
+        learn = partial(_learn, config, roles, queries, loop.worker, generation, progress)
+        loop.change_worker(generation, learn)
+    loop.log.once(EndEvent, EndEvent)
     progress("generations", config.generations, config.generations)
 
 
-def _chooser(
+def _learn(
+    config: SelfTrainingConfig,
+    roles: Roles,
+    queries: Mapping[str, Sequence[Query]],
+    worker: ModelWorker,
+    generation: int,
+    progress: Progress,
+    folder: Path,
+) -> Disturbed[Checkpoint]:
+    """Train the next generation in a folder."""
+    teacher = DpoTeacher(
+        queries,
+        {config.domain: _ranker(config, roles.experts, worker)},
+        config.teacher,
+        seed=derive(config.seed, "teacher"),
+        progress=progress,
+    )
+    data = teacher.gather(worker, config.domain, generation, folder)
+    checkpoint = teacher.train(worker, config.domain, generation, folder, data, data.pairs)
+    return Disturbed(replace(checkpoint, intervention=f"self-training:{config.select}"))
+
+
+def _ranker(
     config: SelfTrainingConfig, experts: Mapping[str, Expert], worker: ModelWorker
 ) -> Expert:
     match config.select:
@@ -163,7 +176,7 @@ def _chooser(
 
 
 def _as_oversee(config: SelfTrainingConfig) -> OverseeConfig:
-    """Describe the same Worker, Experts and gold score as a loop's, to have them built."""
+    """Return the config of a loop with the same Worker, Experts and gold score."""
     heads = {"helpfulness": None, "harmlessness": None} | {config.domain: config.head}
     return OverseeConfig(
         name=config.name,
@@ -173,8 +186,3 @@ def _as_oversee(config: SelfTrainingConfig) -> OverseeConfig:
         teacher=config.teacher,
         gold=config.gold,
     )
-
-
-def _undisturbed(domain: str, pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-    del domain
-    return list(pairs)

@@ -1,24 +1,68 @@
-"""Does the fast engine serve the weights that the Teacher made?"""
+"""Whether the fast engine serves the weights that the Teacher made."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
+from custodes.control import Control
 from custodes.conversation import Chat
 from custodes.models import Sampling, ScoringModel
 from custodes.models.resolve import load_torch
 from custodes.oversight.worker import ModelWorker
 
-__all__ = ["served_control"]
+__all__ = ["ServingCheck", "serving_check"]
 
 TOKENS = 12
-"""Texts of two engines part at some token, by rounding, and stay apart: short ones say more."""
+"""Length of the compared texts: rounding lets two engines diverge at some token, and from there on
+the texts differ, so that short texts say more."""
+
+LEAST_AGREEMENT = 0.5
 
 
-def served_control(
+@dataclass(frozen=True)
+class ServingCheck:
+    """The served weights compared with torch.
+
+    Attributes:
+        engine: The serving engine.
+        agreement: Share of the served greedy text that torch writes as well, up to the first
+            difference, in [0, 1]; None where it was not tested.
+        contrast: Mean log-probability of the served text under the new weights minus that under
+            the old, in nats a token; None where there are no old ones.
+        not_tested: Why nothing was compared, else "".
+    """
+
+    engine: str
+    agreement: float | None = None
+    contrast: float | None = None
+    not_tested: str = ""
+
+    def control(self) -> Control:
+        """Check that the new weights are served."""
+        name = "weights served"
+        if self.agreement is None:
+            return Control.not_tested(name, self.not_tested)
+        explanation = (
+            f"greedy text of the {self.engine} engine agrees with torch's on {self.agreement:.0%} "
+            f"of its length (must reach {LEAST_AGREEMENT:.0%})"
+        )
+        if self.contrast is not None:
+            explanation += (
+                f", and is {self.contrast:+.3f} nats a token likelier under the new weights than "
+                "under the old (must be positive)"
+            )
+        return Control(
+            name,
+            self.agreement >= LEAST_AGREEMENT and (self.contrast is None or self.contrast > 0),
+            explanation,
+            {"agreement": self.agreement, "contrast": self.contrast},
+        )
+
+
+def serving_check(
     worker: ModelWorker, before: ModelWorker | None, chats: Sequence[Chat]
-) -> dict[str, Any] | None:
+) -> ServingCheck:
     """Compare what is served with torch, under the new weights and under the old.
 
     Agreement alone cannot tell a stale export of a small change from a fresh one: the two write
@@ -26,47 +70,36 @@ def served_control(
 
     Args:
         worker: The Worker with its new checkpoint.
-        before: The same Worker as it was; None for the first checkpoint.
-        chats: What to ask.
-
-    Returns:
-        ``engine``; ``agreement``: the share of the served greedy text that torch writes as well,
-        up to the first difference, in [0, 1]; ``contrast``: mean log-probability of the served
-        text under the new weights minus that under the old, in nats a token, None where there
-        are no old ones. None for a Worker that torch cannot run (an endpoint, the simulated one),
-        and where nothing is new.
+        before: The same Worker before it; None for the first checkpoint.
+        chats: The prompts.
     """
-    if worker.serving.engine in ("endpoint", "simulated"):
-        return None
+    engine = worker.serving.engine
+    if engine in ("endpoint", "simulated"):
+        return ServingCheck(engine, not_tested=f"torch cannot run a Worker of the {engine} engine")
     if before is not None and worker.checkpoint.adapter == before.checkpoint.adapter:
-        return None
+        return ServingCheck(engine, not_tested="the checkpoint has the weights of its parent")
     greedy = Sampling(max_tokens=TOKENS, temperature=0.0)
     served = [answers[0] for answers in worker.serving.generate(chats, greedy)]
     new = load_torch(worker.name, adapter=worker.checkpoint.adapter)
-    ours = [answers[0] for answers in new.generate(chats, greedy)]
+    reference = [answers[0] for answers in new.generate(chats, greedy)]
     contrast = None
     if before is not None:
-        said = [i for i, text in enumerate(served) if text]
-        asked, texts = [chats[i] for i in said], [served[i] for i in said]
+        written = [(chat, text) for chat, text in zip(chats, served, strict=True) if text]
         old = new.with_adapter(before.checkpoint.adapter)
-        contrast = round(_per_token(new, asked, texts) - _per_token(old, asked, texts), 5)
-    return {
-        "engine": worker.serving.engine,
-        "agreement": round(_agreement(served, ours), 4),
-        "contrast": contrast,
-    }
+        contrast = round(_per_token(new, written) - _per_token(old, written), 5)
+    return ServingCheck(engine, round(_agreement(served, reference), 4), contrast)
 
 
-def _per_token(model: ScoringModel, chats: Sequence[Chat], texts: Sequence[str]) -> float:
-    scored = model.logprobs(chats, texts)
-    tokens = sum(len(row.tokens) for row in scored)
-    return sum(row.total for row in scored) / tokens if tokens else 0.0
+def _per_token(model: ScoringModel, written: Sequence[tuple[Chat, str]]) -> float:
+    scores = model.logprobs([chat for chat, _ in written], [text for _, text in written])
+    tokens = sum(len(row.tokens) for row in scores)
+    return sum(row.total for row in scores) / tokens if tokens else 0.0
 
 
-def _agreement(served: Sequence[str], ours: Sequence[str]) -> float:
+def _agreement(served: Sequence[str], reference: Sequence[str]) -> float:
     """Mean share of the longer text before the first difference; two empty texts agree."""
     shares = []
-    for a, b in zip(served, ours, strict=True):
+    for a, b in zip(served, reference, strict=True):
         longest = max(len(a), len(b))
         same = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)
         shares.append(

@@ -2,170 +2,180 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from custodes.control import Control, failed
+from custodes.experts.expert import Rating
 from custodes.oversight.controls import run_controls
+from custodes.oversight.events import GoldEvent, VerdictEvent
 from custodes.oversight.gold import gold_change
-from custodes.oversight.overseer import OverseerOptions
+from custodes.oversight.log import History
 from custodes.oversight.perturbations.recovery import recovery
+from custodes.oversight.roles import Overseer
 from custodes.runs.events import Event
+from custodes.runs.log import read_log
 
-__all__ = ["summarise"]
+__all__ = ["read_timings", "summarise"]
 
-SHOWN = 6
+WORST = 6
 CHANGED = 3
+
+Row = dict[str, Any]
 
 
 def summarise(
     name: str,
     events: Sequence[Event],
-    overseer: OverseerOptions,
-    timings: Sequence[dict[str, Any]],
+    make_overseer: Callable[[], Overseer],
+    timings: Sequence[Row],
     null_events: Sequence[Event] | None = None,
-) -> dict[str, Any]:
-    """Rebuild everything a reader wants to know first.
+) -> Row:
+    """Rebuild what a reader wants to know first.
+
+    Args:
+        name: The run's.
+        events: The lines of its log.
+        make_overseer: Makes an Overseer like the run's, for the controls.
+        timings: What `read_timings` returned.
+        null_events: The lines of the null run's log, if there was one.
 
     Returns:
         JSON-ready: ``verdict``, ``controls``, ``gold``, ``series``, ``retrains``,
-        ``perturbations``, ``null_run``, ``examples`` and ``cost`` (docs/oversee.md has each).
+        ``perturbations``, ``null_run``, ``examples`` and ``cost`` (docs/guide/oversee.md).
     """
-    controls = run_controls(events, overseer, null_events)
-    gold = list(_gold(events))
-    retrains = list(_retrains(events))
-    series = list(_series(events))
+    history = History.of(events)
+    null = None if null_events is None else History.of(null_events)
+    controls = run_controls(history, make_overseer, null)
+    gold = list(_gold(history))
     return {
         "name": name,
-        "finished": any(event["kind"] == "end" for event in events),
-        "verdict": _verdict(controls, gold, retrains),
-        "controls": controls,
+        "finished": history.finished,
+        "verdict": _verdict(controls, gold, len(history.retrains)),
+        "controls": [control.to_dict() for control in controls],
         "gold": gold,
-        "retrains": retrains,
-        "perturbations": list(_perturbations(events)),
-        "series": series,
-        "null_run": None if null_events is None else _null_run(null_events),
-        "examples": {"worst": list(_worst(events)), "changed": list(_changed(events))},
-        "cost": _cost(events, timings),
+        "retrains": list(_retrains(history)),
+        "perturbations": list(_perturbations(history)),
+        "series": list(_series(history)),
+        "null_run": None if null is None else _null_run(null),
+        "examples": {
+            "worst": list(_worst_answers(history)),
+            "changed": list(_changed_answers(history)),
+        },
+        "cost": _cost(history, timings),
     }
 
 
-def read_timings(path: Path) -> list[dict[str, Any]]:
+def read_timings(path: Path) -> list[Row]:
     """Read timings.jsonl; a torn last line is left out."""
-    found = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
+    return read_log(path)
 
 
-def _of(events: Sequence[Event], kind: str) -> list[Event]:
-    return [event for event in events if event["kind"] == kind]
-
-
-def _gold(events: Sequence[Event]) -> Iterator[dict[str, Any]]:
-    measured = _of(events, "gold")
-    for event in measured:
-        for domain, now in event["domains"].items():
-            found = gold_change(measured[0]["domains"][domain], now)
-            first = event is measured[0]
+def _gold(history: History) -> Iterator[Row]:
+    for event in history.golds:
+        first = history.golds[0]
+        for domain, measurement in event.domains.items():
+            gold = gold_change(first.domains[domain], measurement)
+            changed = event is not first
             yield {
-                "checkpoint": event["checkpoint"],
-                "step": event["step"],
+                "checkpoint": event.checkpoint,
+                "step": event.step,
                 "domain": domain,
-                "score": found.score.mean,
-                "ci95": [found.score.low, found.score.high],
-                "change": None if first else found.change.mean,
-                "change_ci95": None if first else [found.change.low, found.change.high],
-                "better": None if first else found.better,
-                "prompts": found.score.n,
+                "score": gold.score.mean,
+                "ci95": [gold.score.low, gold.score.high],
+                "change": gold.change.mean if changed else None,
+                "change_ci95": [gold.change.low, gold.change.high] if changed else None,
+                "better": gold.better if changed else None,
+                "prompts": gold.score.n,
             }
 
 
-def _retrains(events: Sequence[Event]) -> Iterator[dict[str, Any]]:
-    for event in _of(events, "checkpoint"):
-        if event["parent"] is not None:
+def _retrains(history: History) -> Iterator[Row]:
+    for event in history.retrains:
+        yield {
+            "step": event.step,
+            "checkpoint": event.checkpoint,
+            "parent": event.parent,
+            "intervention": event.intervention,
+            "metrics": dict(event.metrics),
+            "served": None if event.served is None else asdict(event.served),
+        }
+
+
+def _mean(ratings: Sequence[Rating]) -> float | None:
+    values = [rating.value for rating in ratings if rating.value is not None]
+    return float(np.mean(values)) if values else None
+
+
+def _series(history: History) -> Iterator[Row]:
+    for event in history.steps:
+        undecided = VerdictEvent(step=event.step, intercept=False, retrain=None, evidence={})
+        verdict = history.verdicts.get(event.step, undecided)
+        for domain, ratings in event.ratings.items():
+            abstained = sum(rating.abstained for rating in ratings.seen)
+            evidence = verdict.evidence.get(domain)
             yield {
-                key: event[key]
-                for key in ("step", "checkpoint", "parent", "intervention", "metrics", "served")
-            }
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    given = [value for value in values if value is not None]
-    return float(np.mean(given)) if given else None
-
-
-def _series(events: Sequence[Event]) -> Iterator[dict[str, Any]]:
-    verdicts = {event["step"]: event for event in _of(events, "verdict")}
-    for event in _of(events, "step"):
-        verdict = verdicts.get(event["step"], {"evidence": {}, "intercept": False, "retrain": None})
-        for domain, given in event["ratings"].items():
-            yield {
-                "step": event["step"],
+                "step": event.step,
                 "domain": domain,
-                "checkpoint": event["checkpoint"],
-                "rating": _mean(given["values"]),
-                "clean": _mean(given["clean"]),
-                "n": len(given["values"]) - given["values"].count(None),
-                "abstained": given["values"].count(None),
-                "intercept": verdict["intercept"],
-                "evidence": verdict["evidence"].get(domain),
-                "retrain": verdict["retrain"] == domain,
-                "perturbed": sorted(event["perturbed"]),
+                "checkpoint": event.checkpoint,
+                "rating": _mean(ratings.seen),
+                "clean": _mean(ratings.clean),
+                "n": len(ratings.seen) - abstained,
+                "abstained": abstained,
+                "intercept": verdict.intercept,
+                "evidence": None if evidence is None else asdict(evidence),
+                "retrain": verdict.retrain == domain,
+                "perturbed": sorted(event.perturbed),
             }
 
 
-def _perturbations(events: Sequence[Event]) -> Iterator[dict[str, Any]]:
-    planned = [p for event in _of(events, "start") for p in event["perturbations"]]
-    clean = _clean_by_prompt(events)
-    for this in planned:
-        later = [other["at"] for other in planned if other["at"] > this["at"]]
+def _perturbations(history: History) -> Iterator[Row]:
+    planned = history.start.perturbations if history.start else ()
+    clean = _clean_by_prompt(history)
+    for perturbation in planned:
+        later = [other.at for other in planned if other.at > perturbation.at]
         for domain, ratings in clean.items():
-            told = {s: r for s, r in ratings.items() if not later or s < min(later)}
-            found = asdict(recovery(told, this["at"], this["until"]))
-            yield {**this, "domain": domain, "recovery": found}
+            comparable = {s: row for s, row in ratings.items() if not later or s < min(later)}
+            outcome = recovery(comparable, perturbation.at, perturbation.until)
+            yield {**asdict(perturbation), "domain": domain, "recovery": asdict(outcome)}
 
 
-def _clean_by_prompt(events: Sequence[Event]) -> dict[str, dict[int, dict[str, float]]]:
-    """By domain, step and prompt: what the Experts said before anything disturbed them."""
+def _clean_by_prompt(history: History) -> dict[str, dict[int, dict[str, float]]]:
+    """By domain, step and prompt: the Experts' ratings before any perturbation."""
     clean: dict[str, dict[int, dict[str, float]]] = {}
-    for event in _of(events, "step"):
-        for domain, given in event["ratings"].items():
-            clean.setdefault(domain, {})[event["step"]] = {
-                event["queries"][i]["id"]: value
-                for i, value in zip(given["queries"], given["clean"], strict=True)
-                if value is not None
+    for event in history.steps:
+        for domain, ratings in event.ratings.items():
+            clean.setdefault(domain, {})[event.step] = {
+                event.queries[i].id: rating.value
+                for i, rating in zip(ratings.queries, ratings.clean, strict=True)
+                if rating.value is not None
             }
     return clean
 
 
-def _verdict(
-    controls: Sequence[dict[str, Any]],
-    gold: Sequence[dict[str, Any]],
-    retrains: Sequence[dict[str, Any]],
-) -> dict[str, Any]:
-    failed = [control["name"] for control in controls if not control["ok"]]
+def _verdict(controls: Sequence[Control], gold: Sequence[Row], retrains: int) -> Row:
     last = {row["domain"]: row for row in gold}
     changes = [
         f"{domain} {_signed(row['change'])} [{', '.join(map(_signed, row['change_ci95']))}]"
         for domain, row in last.items()
         if row["change"] is not None
     ]
-    says = f"{len(retrains)} new checkpoint{'' if len(retrains) == 1 else 's'}"
-    says += f"; gold score (logits, 95% interval): {', '.join(changes)}" if changes else ""
-    held = len(controls) - len(failed)
+    explanation = f"{retrains} new checkpoint{'' if retrains == 1 else 's'}"
+    if changes:
+        explanation += f"; gold score (logits, 95% interval): {', '.join(changes)}"
+    untested = [control.name for control in controls if control.passed is None]
+    passed = sum(control.passed is True for control in controls)
     return {
-        "ok": not failed,
-        "says": says,
-        "controls": f"{held} of {len(controls)} controls held",
-        "failed": failed,
+        "passed": not failed(controls),
+        "explanation": explanation,
+        "controls": f"{passed} of {len(controls) - len(untested)} tested controls passed, "
+        f"{len(untested)} not tested",
+        "failed": [control.name for control in failed(controls)],
+        "not_tested": untested,
     }
 
 
@@ -173,70 +183,78 @@ def _signed(value: float) -> str:
     return f"{value:+z.2f}".replace("-", "−")
 
 
-def _null_run(events: Sequence[Event]) -> dict[str, Any]:
-    return {"gold": list(_gold(events)), "series": list(_series(events))}
+def _null_run(history: History) -> Row:
+    return {"gold": list(_gold(history)), "series": list(_series(history))}
 
 
-def _worst(events: Sequence[Event]) -> Iterator[dict[str, Any]]:
-    """The responses rated lowest, by the ratings nothing has disturbed."""
+def _worst_answers(history: History, count: int = WORST) -> Iterator[Row]:
+    """Yield the answers with the lowest ratings before any perturbation."""
     rated = [
-        (value, event, domain, index)
-        for event in _of(events, "step")
-        for domain, given in event["ratings"].items()
-        for index, value in zip(given["queries"], given["clean"], strict=True)
-        if value is not None
+        (rating.value, event, domain, index)
+        for event in history.steps
+        for domain, ratings in event.ratings.items()
+        for index, rating in zip(ratings.queries, ratings.clean, strict=True)
+        if rating.value is not None
     ]
-    for value, event, domain, index in sorted(rated, key=lambda row: row[0])[:SHOWN]:
+    for value, event, domain, index in sorted(rated, key=lambda row: row[0])[:count]:
         yield {
-            "step": event["step"],
-            "checkpoint": event["checkpoint"],
+            "step": event.step,
+            "checkpoint": event.checkpoint,
             "domain": domain,
             "rating": value,
-            "query": event["queries"][index]["chat"][-1]["content"],
-            "response": event["responses"][index],
+            "query": event.queries[index].text,
+            "response": event.responses[index],
         }
 
 
-def _changed(events: Sequence[Event]) -> Iterator[dict[str, Any]]:
-    """The gold prompts whose score changed most between the first and the last checkpoint."""
-    measured = _of(events, "gold")
-    if len(measured) < 2:
+def _changed_answers(history: History, count: int = CHANGED) -> Iterator[Row]:
+    """Yield the gold prompts whose score changed most between first and last checkpoint.
+
+    For each domain ``count`` that rose, and then ``count`` that fell: those that got worse are as
+    interesting as those that got better.
+    """
+    if len(history.golds) < 2 or history.start is None:
         return
-    first, last = measured[0], measured[-1]
-    asked = {q["id"]: q["text"] for e in _of(events, "start") for q in e["gold_prompts"]}
-    for domain, now in last["domains"].items():
+    first, last = history.golds[0], history.golds[-1]
+    texts = {prompt.id: prompt.text for prompt in history.start.gold_prompts}
+    for domain in last.domains:
         rows = [
-            {
-                "domain": domain,
-                "query": asked[identity],
-                "before": first["domains"][domain]["texts"][i],
-                "after": now["texts"][i],
-                "score_before": first["domains"][domain]["scores"][i],
-                "score_after": now["scores"][i],
-                "checkpoints": [first["checkpoint"], last["checkpoint"]],
-            }
-            for i, identity in enumerate(now["ids"])
+            _change(domain, i, first, last, texts) for i in range(len(last.domains[domain].ids))
         ]
         rows.sort(key=lambda row: row["score_before"] - row["score_after"])
-        # Those that got worse are as interesting as those that got better.
-        yield from (row for row in rows[:CHANGED] if row["score_after"] > row["score_before"])
-        yield from (row for row in rows[-CHANGED:] if row["score_after"] < row["score_before"])
+        yield from (row for row in rows[:count] if row["score_after"] > row["score_before"])
+        yield from (row for row in rows[-count:] if row["score_after"] < row["score_before"])
 
 
-def _cost(events: Sequence[Event], timings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _change(domain: str, i: int, first: GoldEvent, last: GoldEvent, texts: dict[str, str]) -> Row:
+    before, after = first.domains[domain], last.domains[domain]
+    return {
+        "domain": domain,
+        "query": texts[after.ids[i]],
+        "before": before.texts[i],
+        "after": after.texts[i],
+        "score_before": before.scores[i],
+        "score_after": after.scores[i],
+        "checkpoints": [first.checkpoint, last.checkpoint],
+    }
+
+
+def _cost(history: History, timings: Sequence[Row]) -> Row:
     stages: dict[str, float] = {}
     for row in timings:
         stages[row["stage"]] = stages.get(row["stage"], 0.0) + row["seconds"]
+
+    def total(key: str) -> int:
+        return sum(row.get(key, 0) for row in timings)
+
     return {
         "seconds": round(sum(stages.values()), 1),
         "seconds_by_stage": {stage: round(s, 1) for stage, s in stages.items()},
-        "prompt_tokens": sum(row.get("prompt_tokens", 0) for row in timings),
-        "completion_tokens": sum(row.get("completion_tokens", 0) for row in timings),
-        "cache_hits": sum(row.get("cache_hits", 0) for row in timings),
-        "responses": sum(len(event["responses"]) for event in _of(events, "step")),
-        "ratings": sum(
-            len(given["values"]) for e in _of(events, "step") for given in e["ratings"].values()
-        ),
-        "judge_calls": sum(row.get("judge_calls", 0) for row in timings),
-        "retrains": sum(e["parent"] is not None for e in _of(events, "checkpoint")),
+        "prompt_tokens": total("prompt_tokens"),
+        "completion_tokens": total("completion_tokens"),
+        "cache_hits": total("cache_hits"),
+        "responses": sum(len(event.responses) for event in history.steps),
+        "ratings": sum(len(r.seen) for event in history.steps for r in event.ratings.values()),
+        "judge_calls": total("judge_calls"),
+        "retrains": len(history.retrains),
     }

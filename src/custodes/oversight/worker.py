@@ -1,4 +1,4 @@
-"""The Worker: a base model plus LoRA, answering in batches on its fast engine."""
+"""The Worker: a base model plus LoRA, which answers in batches on its fast engine."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ModelWorker:
 
     Attributes:
         name: The base model's name.
-        sampling: How it answers (its seed and ``n`` are given with each batch).
-        engine: Which engine serves it; ``auto`` takes the fastest that can.
+        sampling: How it samples; its seed and ``n`` come with each batch.
+        engine: The engine that serves it; ``auto`` takes the fastest that can.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ModelWorker:
         return self.serving.usage
 
     def respond(self, queries: Sequence[Query], seed: int) -> list[Response]:
-        """Answer in one batch; every answer carries the version that gave it."""
+        """Answer in one batch; every answer has the version of the model that wrote it."""
         texts = self.samples(queries, 1, seed)
         number, version = self._checkpoint.number, self.version
         return [Response(answers[0], number, version) for answers in texts]

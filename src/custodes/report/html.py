@@ -1,9 +1,10 @@
-"""One HTML file of a run: opens offline, runs nothing, and trusts no text in it."""
+"""One HTML file of a run: it opens offline, runs no script, and escapes every text in it."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from custodes.control import Control
 from custodes.report import page
 from custodes.report.record import Record
 from custodes.report.sections import (
@@ -22,7 +23,7 @@ CONFIG = 40_000
 """Characters of the config that are shown."""
 
 CONTROLS = 400
-"""Controls that are shown; those that failed come first."""
+"""Controls that are shown; those that failed come first, then those not tested."""
 
 
 LEGENDS = {
@@ -30,8 +31,8 @@ LEGENDS = {
     "clean": "before perturbations",
     "null": "null run",
     "threshold": "threshold",
-    "passing": "held against the threshold: passes",
-    "failing": "held against the threshold: fails",
+    "passing": "Overseer's statistic: passes",
+    "failing": "Overseer's statistic: fails",
     "mine": "new checkpoint for this domain",
     "other": "other new checkpoint",
     "span": "perturbation",
@@ -42,7 +43,7 @@ def render(record: Record) -> str:
     """Write a report.
 
     Args:
-        record: What the run folder says.
+        record: The run folder's content.
 
     Returns:
         A whole document. It holds no script, and its content security policy allows neither
@@ -63,11 +64,13 @@ def _context(record: Record) -> dict[str, Any]:
     }
     if summary is None:
         return context
-    controls = summary["controls"]
+    controls = [Control.from_dict(row) for row in summary["controls"]]
     return {
         **context,
-        "failed": [control for control in controls[:CONTROLS] if not control["ok"]],
-        "held": [control for control in controls[:CONTROLS] if control["ok"]],
+        "failed": [control for control in controls[:CONTROLS] if control.passed is False],
+        "untested": [control for control in controls[:CONTROLS] if control.passed is None],
+        "passed": [control for control in controls[:CONTROLS] if control.passed],
+        "tested": sum(control.passed is not None for control in controls),
         "controls_left": max(0, len(controls) - CONTROLS),
         "gold": gold_sections(summary),
         "ratings": ratings_sections(summary, record.planned or record.steps),

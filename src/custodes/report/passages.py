@@ -1,4 +1,4 @@
-"""Text of models, made fit to be shown: nothing hidden, nothing alive, nothing endless."""
+"""Text of models as HTML: escaped, with invisible characters spelled out, and cut to a length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run folder says: its summary, who took part, its config and how far it got."""
+"""The content of a run folder: its summary, its roles, its config and how far it got."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 from custodes.errors import RunError
+from custodes.oversight.events import StartEvent
+from custodes.oversight.log import History
 from custodes.runs import read_events
 
 __all__ = ["Record", "read_record"]
@@ -23,19 +25,19 @@ class Record:
     Attributes:
         name: The run's name, or its folder's where there is no summary.
         summary: summary.json; None where the run was stopped before it wrote one.
-        current: Whether the summary counts every response that the log has.
-        start: The log's ``start`` event: who took part. None where the log does not have it.
-        steps: Steps in the log.
-        planned: Steps that the config asks for, None where it does not say.
-        finished: Whether the log has an ``end``.
+        current: Whether the summary counts every response in the log.
+        start: The log's first event, which describes the roles; None if the log is empty.
+        steps: Number of steps in the log.
+        planned: Number of steps in the config, None where it has no such key.
+        finished: Whether the run is complete.
         config: The resolved config, as YAML.
-        code: Which code ran: ``version`` and ``source``.
+        code: ``version`` and ``source`` of the code that ran.
     """
 
     name: str
     summary: Mapping[str, Any] | None
     current: bool
-    start: Mapping[str, Any] | None
+    start: StartEvent | None
     steps: int
     planned: int | None
     finished: bool
@@ -44,7 +46,7 @@ class Record:
 
 
 def read_record(folder: Path) -> Record:
-    """Read a run folder; one whose run was stopped at any moment will do.
+    """Read a run folder, also of a run that was stopped at any moment.
 
     Raises:
         RunError: The folder is not a run, or one of its files is damaged.
@@ -60,17 +62,16 @@ def read_record(folder: Path) -> Record:
             f"config.yaml or summary.json of {folder} is damaged",
             "restore config.yaml from a copy; run the same command again for a new summary.json",
         ) from error
-    events, _ = read_events(folder / "events.jsonl")
-    steps = [event for event in events if event["kind"] == "step"]
-    answered = sum(len(event["responses"]) for event in steps)
+    history = History.of(read_events(folder / "events.jsonl"))
+    answered = sum(len(event.responses) for event in history.steps)
     return Record(
         name=folder.resolve().name if summary is None else summary["name"],
         summary=summary,
         current=summary is not None and summary["cost"]["responses"] == answered,
-        start=next((event for event in events if event["kind"] == "start"), None),
-        steps=len(steps),
+        start=history.start,
+        steps=len(history.steps),
         planned=config.get("steps"),
-        finished=any(event["kind"] == "end" for event in events),
+        finished=history.finished,
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
         code=code,
     )
@@ -79,5 +80,5 @@ def read_record(folder: Path) -> Record:
 def _summary(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return summary

@@ -1,4 +1,4 @@
-"""What each section of the report shows, worked out from a run's summary."""
+"""The content of each section of the report, from a run's summary."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from custodes.control import Control
+from custodes.oversight.events import StartEvent
 from custodes.report.charts import (
     Change,
     GoldPoint,
@@ -62,7 +64,7 @@ class GoldSection:
 def gold_sections(summary: Row) -> list[GoldSection]:
     """Draw the gold score of each domain."""
     null_run = summary["null_run"]
-    found = []
+    sections = []
     for domain in dict.fromkeys(row["domain"] for row in summary["gold"]):
         ours = {row["checkpoint"]: row for row in summary["gold"] if row["domain"] == domain}
         null = {
@@ -81,7 +83,7 @@ def gold_sections(summary: Row) -> list[GoldSection]:
             }
             for number in sorted({*ours, *null})
         ]
-        found.append(
+        sections.append(
             GoldSection(
                 domain=domain,
                 prompts=next(iter(ours.values()))["prompts"],
@@ -92,7 +94,7 @@ def gold_sections(summary: Row) -> list[GoldSection]:
                 null=bool(null),
             )
         )
-    return found
+    return sections
 
 
 def _points(ours: Rows, null: Rows, key: str, bounds: str) -> list[GoldPoint]:
@@ -133,13 +135,13 @@ class RatingsSection:
 def ratings_sections(summary: Row, steps: int) -> list[RatingsSection]:
     """Draw the ratings of each domain that anybody rated."""
     null_run = summary["null_run"]
-    found = []
+    sections = []
     for domain in dict.fromkeys(row["domain"] for row in summary["series"]):
         rows = [row for row in summary["series"] if row["domain"] == domain]
         null = [row for row in (null_run["series"] if null_run else ()) if row["domain"] == domain]
         ratings = _ratings(domain, rows, null, summary, steps)
         null_by_step = {row["step"]: row["rating"] for row in null}
-        found.append(
+        sections.append(
             RatingsSection(
                 domain=domain,
                 wide=ratings_chart(ratings, WIDE),
@@ -150,7 +152,7 @@ def ratings_sections(summary: Row, steps: int) -> list[RatingsSection]:
                 group=ratings.group,
             )
         )
-    return found
+    return sections
 
 
 def _ratings(
@@ -189,7 +191,7 @@ def _rated(rows: Sequence[Row], key: str) -> list[tuple[int, float]]:
 
 def _ratings_alt(domain: str, ratings: Ratings) -> str:
     if not ratings.seen:
-        return f"Nobody gave {domain} a rating."
+        return f"{domain} has no rating."
     failing = sum(intercept.failing for intercept in ratings.intercepts)
     return (
         f"Mean {domain} rating over {plural(ratings.steps, 'step')}, from "
@@ -201,8 +203,8 @@ def _ratings_alt(domain: str, ratings: Ratings) -> str:
 
 
 def _legend(ratings: Ratings) -> list[str]:
-    """Name what is in the chart, and nothing that is not."""
-    there = {
+    """Name what the chart shows."""
+    content = {
         "seen": ratings.seen,
         "clean": ratings.clean,
         "null": ratings.null,
@@ -213,7 +215,7 @@ def _legend(ratings: Ratings) -> list[str]:
         "other": [change for change in ratings.changes if not change.mine],
         "span": ratings.spans,
     }
-    return [key for key, values in there.items() if values]
+    return [key for key, values in content.items() if values]
 
 
 def _perturbations(summary: Row) -> list[Row]:
@@ -222,14 +224,14 @@ def _perturbations(summary: Row) -> list[Row]:
 
 
 def perturbation_rows(summary: Row) -> Shown:
-    """List what became of each domain under each perturbation, with the chart's numbers."""
+    """List each domain's recovery from each perturbation, with the numbers in the chart."""
     numbers = {row["name"]: i for i, row in enumerate(_perturbations(summary), start=1)}
     rows = [{**row, "number": numbers[row["name"]]} for row in summary["perturbations"]]
     return shown(rows, ROWS)
 
 
 def _taught(metrics: Row) -> list[str]:
-    """Say for each method that trained on how much it did, and what that did to its loss."""
+    """For each training method: the number of rows, and the loss at the first and last step."""
     return [
         f"{name}: {plural(of['rows'], 'row')}, "
         f"loss {number(of['loss'][0], 3)} → {number(of['loss'][-1], 3)}"
@@ -239,15 +241,15 @@ def _taught(metrics: Row) -> list[str]:
 
 
 def retrain_rows(summary: Row) -> Shown:
-    """List the new checkpoints, each with all that its making measured."""
+    """List the new checkpoints, each with all measurements."""
     return shown(
         [
             {
                 **row,
-                "served": row["served"] or {},
+                "served": row["served"],
                 "moved": row["metrics"].get("weights_moved"),
                 "taught": _taught(row["metrics"]),
-                "controls": row["metrics"].get("controls", ()),
+                "controls": [Control.from_dict(c) for c in row["metrics"].get("controls", ())],
                 "facts": facts(row["metrics"], skip=("controls", "weights_moved")),
             }
             for row in summary["retrains"]
@@ -291,15 +293,15 @@ def worst_texts(summary: Row) -> list[WorstText]:
     ]
 
 
-def expert_cards(start: Row | None) -> list[Row]:
+def expert_cards(start: StartEvent | None) -> list[Row]:
     """List the loop's Experts, each with its controls and its card."""
     return [
         {
-            "name": expert["name"],
-            "domain": expert["domain"],
-            "version": expert["version"],
-            "controls": expert["report"].get("controls", ()),
-            "facts": facts(expert["report"], skip=("controls",)),
+            "name": expert.name,
+            "domain": expert.domain,
+            "version": expert.version,
+            "controls": expert.controls,
+            "facts": facts(expert.report, skip=("controls",)),
         }
-        for expert in (start["experts"] if start else ())
+        for expert in (start.experts if start else ())
     ]

@@ -1,4 +1,4 @@
-"""A run's summary in the terminal: what failed first, then the figures."""
+"""A run's summary in the terminal: failed controls first, then the figures."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from custodes.control import Control
 from custodes.report.rows import shown
 from custodes.report.wording import (
     count,
@@ -29,11 +30,11 @@ ROWS = 8
 
 
 def print_summary(summary: Mapping[str, Any], report: Path) -> None:
-    """Print what a run found, in colours where the output is a terminal.
+    """Print a run's summary, in colours where the output is a terminal.
 
     Args:
-        summary: What ``oversee`` returned.
-        report: Where its report is.
+        summary: The summary that ``oversee`` returned.
+        report: Path of its report.
     """
     from rich.console import Console
 
@@ -49,12 +50,12 @@ def print_summary(summary: Mapping[str, Any], report: Path) -> None:
 
 
 def print_lines(lines: Sequence[str], style: Callable[[str], str], report: Path) -> None:
-    """Print lines that are safe to print, and where the report is.
+    """Print lines that are safe to print, and the path of the report.
 
     Args:
-        lines: What to print, with nothing in it that a terminal obeys.
-        style: Gives a line its style of rich, "" for none.
-        report: Where the report is.
+        lines: Lines without control characters.
+        style: Returns the rich style of a line, "" for none.
+        report: Path of the report.
     """
     from rich.console import Console
 
@@ -79,26 +80,35 @@ def _say(console: Console, text: str, style: str = "", **options: Any) -> None:
 
 
 def _print_controls(console: Console, summary: Mapping[str, Any]) -> None:
-    from rich.padding import Padding
-    from rich.text import Text
-
-    controls = summary["controls"]
-    failed = [control for control in controls if not control["ok"]]
+    controls = [Control.from_dict(row) for row in summary["controls"]]
+    failures = [control for control in controls if control.passed is False]
+    untested = [control for control in controls if control.passed is None]
+    tested = len(controls) - len(untested)
     name = one_line(summary["name"], 60)
     if not summary["finished"]:
         _say(console, f"{name} is not finished: this is about the steps it has", "bold yellow")
-    if failed:
-        _say(console, f"{name}: {len(failed)} of {len(controls)} controls FAILED", "bold red")
-        for control in failed[:ROWS]:
-            says = f"{one_line(control['name'])}: {one_line(control['says'], 400)}"
-            console.print(Padding(Text(says, "red"), (0, 0, 0, 2)))
-        if len(failed) > ROWS:
-            _say(console, f"  and {len(failed) - ROWS} more, on top of the report", "red")
-    elif controls:
-        _say(console, f"{name}: all {len(controls)} controls held", "bold green")
+    if failures:
+        _say(console, f"{name}: {len(failures)} of {tested} controls FAILED", "bold red")
+    elif tested:
+        _say(console, f"{name}: all {tested} tested controls passed", "bold green")
     else:
-        _say(console, f"{name}: no control has been checked", "bold red")
-    _say(console, one_line(summary["verdict"]["says"], 400))
+        _say(console, f"{name}: no control has been tested", "bold red")
+    _print_list(console, failures, "red")
+    if untested:
+        _say(console, f"{plural(len(untested), 'control')} not tested:", "yellow")
+        _print_list(console, untested, "yellow")
+    _say(console, one_line(summary["verdict"]["explanation"], 400))
+
+
+def _print_list(console: Console, controls: Sequence[Control], style: str) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for control in controls[:ROWS]:
+        line = f"{one_line(control.name)}: {one_line(control.explanation, 400)}"
+        console.print(Padding(Text(line, style), (0, 0, 0, 2)))
+    if len(controls) > ROWS:
+        _say(console, f"  and {len(controls) - ROWS} more, on top of the report", style)
 
 
 def _print_gold(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -125,7 +135,7 @@ def _print_retrains(console: Console, rows: Sequence[Mapping[str, Any]]) -> None
             str(row["step"]),
             row["intervention"],
             "not measured" if moved is None else f"{moved:.2g}",
-            share(row["served"]["agreement"]) if row["served"] else "–",
+            share(row["served"]["agreement"] if row["served"] else None),
         ]
         for row in shown(rows, ROWS).rows
         for moved in (row["metrics"].get("weights_moved"),)
@@ -139,7 +149,7 @@ def _print_perturbations(console: Console, rows: Sequence[Mapping[str, Any]]) ->
         [
             row["name"],
             row["domain"],
-            row["recovery"]["says"],
+            row["recovery"]["explanation"],
             plural(row["recovery"]["steps"], "step")
             if row["recovery"]["outcome"] == "recovered"
             else "–",

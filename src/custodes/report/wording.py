@@ -1,4 +1,4 @@
-"""Figures as a reader wants them: signed, rounded, with their unit."""
+"""Figures as text: signed, rounded, with their unit."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def facts(values: Mapping[str, Any], skip: Sequence[str] = ()) -> list[tuple[str
         skip: Keys at the top to leave out.
     """
     kept = {key: value for key, value in values.items() if key not in skip}
-    found = [(one_line(key, 80), text) for key, text in _flat(kept, "")]
-    more = len(found) - FACTS
-    return found[:FACTS] + ([("…", f"{more} more in events.jsonl")] if more > 0 else [])
+    lines = [(one_line(key, 80), text) for key, text in _flat(kept, "")]
+    more = len(lines) - FACTS
+    return lines[:FACTS] + ([("…", f"{more} more in events.jsonl")] if more > 0 else [])
 
 
 def _flat(value: Any, key: str) -> Iterator[tuple[str, str]]:
@@ -95,10 +95,10 @@ def _flat(value: Any, key: str) -> Iterator[tuple[str, str]]:
             label = name.replace("_", " ")
             yield from _flat(inner, f"{key} · {label}" if key else label)
     else:
-        yield key, _said(value)
+        yield key, _text(value)
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if value is None:
         return MISSING
     if isinstance(value, bool):
@@ -115,5 +115,5 @@ def _said(value: Any) -> str:
 def _listed(values: list[Any]) -> str:
     if len(values) > 8:
         # A curve: where it began and where it ended.
-        return f"{_said(values[0])} → {_said(values[-1])} ({len(values)} values)"
-    return one_line(", ".join(map(_said, values)), LONGEST) or "none"
+        return f"{_text(values[0])} → {_text(values[-1])} ({len(values)} values)"
+    return one_line(", ".join(map(_text, values)), LONGEST) or "none"

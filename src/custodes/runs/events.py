@@ -1,92 +1,74 @@
-"""The event log: append-only, one JSON line an event, on disk before the next step begins."""
+"""The event log of a run: every event is on disk before the next step begins."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from custodes.errors import RunError
-from custodes.runs.files import dumps, explain_disk
+from custodes.runs.log import Log, Row, damaged, read_log
 
 __all__ = ["Event", "EventLog", "read_events"]
 
-Event = dict[str, Any]
+Event = Row
+"""A row with ``i``, its index in the log, and ``kind``."""
 
 
-def read_events(path: Path) -> tuple[list[Event], int]:
-    """Read a log.
-
-    A last line without its newline, or that is not JSON, is what a crash leaves: it is torn and
-    not an event. The same anywhere else is damage, and is not papered over.
-
-    Returns:
-        The events, and how many bytes at the file's start hold them (the rest is torn).
+def read_events(path: Path) -> list[Event]:
+    """Read an event log without changing it; see `custodes.runs.log.read_log`.
 
     Raises:
-        RunError: A line before the last is damaged.
+        RunError: A line is damaged, or an event is missing.
     """
-    data = path.read_bytes() if path.exists() else b""
-    events: list[Event] = []
-    good = 0
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            event = json.loads(line)
-            if event["i"] != len(events):
-                raise ValueError(f"event {event['i']} where {len(events)} was due")
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines) - 1 and not lines[-1]:
-                break
-            raise RunError(
-                f"{path.name} line {number} is damaged ({error})",
-                "restore the file from a copy, or start a new run with another --out",
-            ) from error
-        events.append(event)
-        good += len(line) + 1
-    return events, good
+    events = read_log(path)
+    _check(path, events)
+    return events
 
 
 class EventLog:
     """An event log open for appending.
 
     Attributes:
-        events: Everything in the log, in order. Each has ``i`` (its index) and ``kind``.
-        torn: Bytes of a torn last line that were dropped on opening.
+        path: The file; created if it does not exist.
+        events: All events, in order.
+        torn: Size in bytes of a torn last line that was removed on opening; 0 if there was none.
     """
 
     def __init__(self, path: Path) -> None:
+        """Open an event log and remove a torn last line.
+
+        Raises:
+            RunError: A line is damaged, an event is missing, or the file cannot be written.
+        """
         self.path = path
-        self.events, good = read_events(path)
+        self._log = Log(path)
+        self.events, self.torn = self._log.rows, self._log.torn
         self._replayed = 0
-        size = path.stat().st_size if path.exists() else 0
-        self.torn = size - good
-        with explain_disk(path):
-            self._handle = path.open("ab")
-            if self.torn:
-                self._handle.truncate(good)
-                os.fsync(self._handle.fileno())
+        try:
+            _check(path, self.events)
+        except RunError:
+            self.close()
+            raise
 
     @property
     def replaying(self) -> bool:
-        """Whether ``once`` still answers from what an earlier process wrote."""
+        """Whether ``once`` still returns events that an earlier process wrote."""
         return self._replayed < len(self.events)
 
     def once(self, kind: str, make: Callable[[], Mapping[str, Any]], **key: Any) -> Event:
-        """Return the next event if the log has it already, else make it and write it.
+        """Return the next event if the log already has it; otherwise make and write it.
 
-        A run that only ever goes forward through ``once`` resumes by itself: started again, it
-        walks through what is there without making any of it, and goes on where the log ends.
+        A run that writes all its events through ``once`` resumes by itself: started again, it
+        reads the events of the earlier process and continues where the log ends.
 
         Args:
-            kind: The event's kind.
-            make: Computes the event's other fields; not called when the log has the event.
-            **key: Fields that tell which event is due, e.g. ``step=3``.
+            kind: Kind of the event that comes next.
+            make: Computes the event's other fields; not called if the log has the event.
+            **key: Fields that identify the event, e.g. ``step=3``.
 
         Raises:
-            RunError: The log has another event here: it is of another run.
+            RunError: The log has another event at this place: another run wrote it.
         """
         if not self.replaying:
             event = self.append(kind, **key, **make())
@@ -102,7 +84,7 @@ class EventLog:
         return event
 
     def adopt(self, events: Sequence[Event]) -> None:
-        """Begin a new log with events of another, which ``once`` then returns like its own."""
+        """Begin a new log with events of another; ``once`` returns them like the log's own."""
         for event in events:
             self.append(**{key: value for key, value in event.items() if key != "i"})
 
@@ -112,23 +94,19 @@ class EventLog:
         Raises:
             RunError: The disk is full.
         """
-        event: Event = {"i": len(self.events), "kind": kind, **fields}
-        line = dumps(event).encode() + b"\n"
-        with explain_disk(self.path):
-            self._handle.write(line)
-            self._handle.flush()
-            os.fsync(self._handle.fileno())
-        self.events.append(json.loads(line))
+        self._log.append([{"i": len(self.events), "kind": kind, **fields}])
         return self.events[-1]
 
     def of(self, kind: str) -> Iterator[Event]:
         """Iterate over the events of one kind."""
         return (event for event in self.events if event["kind"] == kind)
 
-    def last(self, kind: str) -> Event | None:
-        """Return the newest event of one kind."""
-        return next((event for event in reversed(self.events) if event["kind"] == kind), None)
-
     def close(self) -> None:
         """Close the file."""
-        self._handle.close()
+        self._log.close()
+
+
+def _check(path: Path, events: Sequence[Event]) -> None:
+    for index, event in enumerate(events):
+        if event.get("i") != index or "kind" not in event:
+            raise damaged(path, index + 1, f"event {event.get('i')} where {index} was due")

@@ -1,4 +1,4 @@
-"""Writing that a crash cannot leave half done, and that says so when the disk is full."""
+"""Atomic writing of files, with one-line errors where the disk is full or read-only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ __all__ = ["dumps", "explain_disk", "write_atomic", "write_json"]
 
 @contextmanager
 def explain_disk(path: Path) -> Iterator[None]:
-    """Turn an operating-system refusal to write into one line with a remedy.
+    """Turn an operating system's refusal to write into one line with a remedy.
+
+    Args:
+        path: The file or folder of the message.
 
     Raises:
         RunError: The disk is full, or the place cannot be written.
@@ -38,16 +41,16 @@ def explain_disk(path: Path) -> Iterator[None]:
 
 
 def dumps(value: Any) -> str:
-    """Encode as one line of JSON, the same for the same value.
+    """Encode as one line of ASCII JSON; equal values give equal lines.
 
-    Only ASCII: text of models may hold lone surrogates, which UTF-8 cannot encode, and line
+    ASCII, because a model's text may hold lone surrogates, which UTF-8 cannot encode, and line
     separators such as U+2028, at which some readers split lines.
     """
     return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Replace a file as a whole: a reader sees the old content or the new, never a part.
+    """Replace a whole file: a reader sees the old content or the new content, never a mixture.
 
     Raises:
         RunError: The disk is full, or the place cannot be written.

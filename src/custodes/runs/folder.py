@@ -1,21 +1,21 @@
-"""A run's folder: its config, its lock, its log and what is rebuilt from the log."""
+"""A run's folder: its config, its lock, its event log, its timings and its summary."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import yaml
+from filelock import FileLock, Timeout
 
 from custodes.errors import RunError
 from custodes.runs.events import EventLog
-from custodes.runs.files import dumps, explain_disk, write_atomic, write_json
+from custodes.runs.files import explain_disk, write_atomic, write_json
+from custodes.runs.log import Log
 from custodes.version import __version__
 
 __all__ = ["RunFolder", "code_state"]
@@ -23,7 +23,7 @@ __all__ = ["RunFolder", "code_state"]
 
 @cache
 def code_state() -> dict[str, str]:
-    """Say which code ran: the version, and a digest of the package's own source."""
+    """Return the version of custodes and a digest of its source code."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -36,13 +36,13 @@ class RunFolder:
 
     Attributes:
         path: The folder.
-        log: The event log, the truth of the run.
-        resumed: Whether there was something to go on from.
-        notes: What a user should be told about the opening (a dropped line, changed code).
+        log: The event log. Everything else in the folder can be rebuilt from it.
+        resumed: Whether an earlier process has written events.
+        notes: Messages for the user about the opening (a torn line, changed code).
 
     Raises:
-        RunError: Another process has the folder, it belongs to another config, or it cannot be
-            written.
+        RunError: Another process has the folder open, it belongs to another config, or it cannot
+            be written.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
@@ -54,31 +54,34 @@ class RunFolder:
         try:
             self._check_config(config)
             self.log = EventLog(path / "events.jsonl")
+            self._timings = Log(path / "timings.jsonl")
         except BaseException:
-            self._lock.close()
+            self._lock.release()
             raise
         self.resumed = bool(self.log.events)
         if self.log.torn:
             self.notes.append(f"dropped a torn last line ({self.log.torn} bytes) of events.jsonl")
 
-    def _take_lock(self) -> IO[str]:
-        with explain_disk(self.path):
-            handle = (self.path / ".lock").open("a+", encoding="utf-8")
+    def _take_lock(self) -> FileLock:
+        """Lock the folder; the system unlocks it when this process ends, however it ends."""
+        lock = FileLock(self.path / ".lock", thread_local=False)
+        # In a file of its own: Windows lets no other process read a locked file.
+        owner = self.path / ".lock_owner"
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            handle.seek(0)
-            owner = handle.read().strip() or "unknown"
-            handle.close()
+            with explain_disk(self.path):
+                lock.acquire(timeout=0)
+        except Timeout as error:
+            process = owner.read_text(encoding="utf-8") if owner.exists() else "unknown"
             raise RunError(
-                f"{self.path} is in use by process {owner}",
+                f"{self.path} is in use by process {process}",
                 "wait for it, end it, or choose another folder with --out",
             ) from error
-        with explain_disk(self.path):
-            handle.truncate(0)
-            handle.write(str(os.getpid()))
-            handle.flush()
-        return handle
+        try:
+            write_atomic(owner, str(os.getpid()))
+        except BaseException:
+            lock.release()
+            raise
+        return lock
 
     def _check_config(self, config: Mapping[str, Any]) -> None:
         path = self.path / "config.yaml"
@@ -99,37 +102,41 @@ class RunFolder:
             write_atomic(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     def checkpoint_folder(self, number: int) -> Path:
-        """Return where a checkpoint's files belong."""
+        """Return the folder of a checkpoint's files."""
         return self.path / "checkpoints" / str(number)
 
     def clock(self, stage: str, seconds: float, **fields: Any) -> None:
-        """Note how long something took, apart from the events so that those can be repeated."""
-        with explain_disk(self.path), (self.path / "timings.jsonl").open("a") as handle:
-            handle.write(dumps({"stage": stage, "seconds": round(seconds, 3), **fields}) + "\n")
+        """Append a time to timings.jsonl, apart from the events, which a repeated run repeats.
+
+        Args:
+            stage: Name of the stage.
+            seconds: Its duration in seconds.
+            **fields: Further costs, such as tokens.
+        """
+        row = {"stage": stage, "seconds": round(seconds, 3), **fields}
+        self._timings.append([row], sync=False)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json."""
         write_json(self.path / "summary.json", dict(summary))
 
     def close(self) -> None:
-        """Close the log and let the next process in."""
-        self.log.close()
-        self._lock.close()
+        """Close the logs and unlock the folder."""
+        try:
+            self.log.close()
+            self._timings.close()
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Name the keys, dotted, at which two configs differ."""
+    """List the dotted keys at which two configs differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(set(old) | set(new))
         return [

@@ -1,8 +1,7 @@
-"""Checkpoints and where they came from."""
+"""Checkpoints of a run, each with its parent."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,12 @@ class Checkpoint:
 
     Attributes:
         number: 0 is the base model itself.
-        adapter: PEFT folder (safetensors), None for the base.
-        parent: Number of the checkpoint it came from, None for the base.
-        intervention: What made it: "base", "instructor", "teacher:harmlessness", "weight_noise".
-        metrics: What its making measured; deterministic, so no times.
+        adapter: PEFT folder (safetensors); None for the base.
+        parent: Number of the checkpoint that was trained or changed; None for the base.
+        intervention: The step that made it: "base", "instructor", "teacher:harmlessness" or
+            "weight_noise".
+        metrics: Measurements of the intervention. They hold no times, so a repeated run repeats
+            them.
     """
 
     number: int
@@ -33,7 +34,7 @@ class Checkpoint:
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def to_event(self, folder: Path) -> dict[str, Any]:
-        """Describe it in a log, with its path relative to the run's folder."""
+        """Return the fields of its event; the adapter's path is relative to the run's folder."""
         adapter = None if self.adapter is None else self.adapter.relative_to(folder).as_posix()
         return {
             "checkpoint": self.number,
@@ -45,7 +46,7 @@ class Checkpoint:
 
     @staticmethod
     def from_event(event: Mapping[str, Any], folder: Path) -> Checkpoint:
-        """Read back what ``to_event`` wrote."""
+        """Return the checkpoint whose event ``to_event`` made."""
         adapter = None if event["adapter"] is None else folder / event["adapter"]
         return Checkpoint(
             event["checkpoint"], adapter, event["parent"], event["intervention"], event["metrics"]
@@ -60,12 +61,12 @@ def read_lineage(folder: Path) -> list[Checkpoint]:
     """
     if not (folder / "events.jsonl").exists():
         raise RunError(f"{folder} is not a run folder", "it has no events.jsonl")
-    events, _ = read_events(folder / "events.jsonl")
-    made = [Checkpoint.from_event(e, folder) for e in events if e["kind"] == "checkpoint"]
-    for checkpoint in made:
+    events = read_events(folder / "events.jsonl")
+    checkpoints = [Checkpoint.from_event(e, folder) for e in events if e["kind"] == "checkpoint"]
+    for checkpoint in checkpoints:
         if checkpoint.adapter is not None and not checkpoint.adapter.exists():
             raise RunError(
                 f"checkpoint {checkpoint.number} of {folder} is gone",
-                f"{json.dumps(checkpoint.adapter.name)} was in its checkpoints folder",
+                f"restore {checkpoint.adapter} from a copy",
             )
-    return made
+    return checkpoints

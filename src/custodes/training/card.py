@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from custodes.control import Control, ordered
 from custodes.errors import ModelError
 from custodes.runs.files import write_atomic, write_json
 from custodes.runs.lineage import Checkpoint
@@ -64,10 +65,10 @@ def _readme(card: dict[str, Any]) -> str:
         f"{card['parent']}. The relative norm of the change is "
         f"{metrics.get('weights_moved', 0.0):.4g}.",
         "",
-        "| control | held | |",
+        "| control | status | |",
         "|---|---|---|",
     ]
-    for control in sorted(metrics.get("controls", ()), key=lambda control: bool(control["ok"])):
-        held = "yes" if control["ok"] else "**no**"
-        lines.append(f"| {control['name']} | {held} | {control['says']} |")
+    for control in ordered(map(Control.from_dict, metrics.get("controls", ()))):
+        status = "**failed**" if control.passed is False else control.status
+        lines.append(f"| {control.name} | {status} | {control.explanation} |")
     return "\n".join([*lines, "", "All figures, data counts and hashes are in `card.json`.", ""])

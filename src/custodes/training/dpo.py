@@ -10,18 +10,18 @@ first step every margin is 0 and the loss is ln 2. If it is not, a control fails
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from custodes.control import Control
 from custodes.conversation import PreferencePair
 from custodes.progress import Progress, silent
-from custodes.training.examples import Encoded, batched_order, encode_examples, fingerprint
-from custodes.training.result import TrainResult, check, gradient_check
-from custodes.training.trainer import fit, prepared, settings, silenced
+from custodes.training.examples import Encoded, TrainingSet
+from custodes.training.result import TrainResult
+from custodes.training.trainer import Training, fit, prepared, settings, silenced
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +34,16 @@ __all__ = ["DpoOptions", "dpo"]
 _ROUNDING = 1e-4
 # How far a shared prompt may move log-probabilities, in nats a token: bf16's rounding.
 _SHARED_OFF = 0.05
+
+
+# What the result calls what trl logs at each step.
+SERIES = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "margin": "rewards/margins",
+    "accuracy": "rewards/accuracies",
+    "chosen_reward": "rewards/chosen",
+}
 
 
 @dataclass(frozen=True)
@@ -68,68 +78,52 @@ def dpo(
     """Train an adapter to prefer the chosen answers, relative to what it preferred before.
 
     Args:
-        model: Whose adapter is trained, in place.
-        pairs: What to prefer.
-        options: How.
+        model: The model; its adapter is trained in place.
+        pairs: The preference pairs.
+        options: Epochs, batch size, learning rate, beta and longest example.
         max_answer: Answers of this many tokens or more were cut off (see `encode_examples`).
-        seed: Of the order of batches.
-        progress: Told each step.
+        seed: Shuffles the batches.
+        progress: Called after each step.
 
     Raises:
         DataError: No pair fits into ``max_length`` and differs within it.
         CustodesError: The loss stopped being a number.
     """
-    began = time.perf_counter()
-    examples = encode_examples(
+    data = TrainingSet.of(
         model.tokenizer,
         [pair.prompt for pair in pairs],
         [(pair.chosen, pair.rejected) for pair in pairs],
+        _columns,
         max_answer=max_answer,
         max_length=options.max_length,
+        batch=options.batch,
+        seed=seed,
     )
-    order = batched_order([example.length for example in examples], options.batch, seed)
-    columns = [_columns(examples[i]) for i in order]
-    before = model.factors()
+    training = Training("dpo", model, data)
     with silenced() as folder:
         from datasets import Dataset
 
-        trainer = _trainer(model, Dataset.from_list(columns), options, folder, seed)
+        trainer = _trainer(model, Dataset.from_list(data.columns), options, folder, seed)
         with prepared(trainer, model, pairs=True) as own:
-            sharing = [_sharing_check(model, trainer)] if own else []
+            sharing = _sharing_control(model, trainer, own)
             chosen, rejected = _reference(model, trainer, progress)
             trainer.train_dataset = Dataset.from_list(
                 [
                     {**row, "ref_chosen_logps": c, "ref_rejected_logps": r}
-                    for row, c, r in zip(columns, chosen, rejected, strict=True)
+                    for row, c, r in zip(data.columns, chosen, rejected, strict=True)
                 ]
             )
-            logged = fit(trainer, progress, "preference optimisation")
-    series = {
-        name: [step[key] for step in logged]
-        for name, key in {
-            "loss": "loss",
-            "grad_norm": "grad_norm",
-            "margin": "rewards/margins",
-            "accuracy": "rewards/accuracies",
-            "chosen_reward": "rewards/chosen",
-        }.items()
-    }
-    return TrainResult(
-        method="dpo",
-        rows=len(examples),
-        left_out=len(pairs) - len(examples),
-        tokens=sum(len(e.prompt) * 2 + sum(map(len, e.answers)) for e in examples) * options.epochs,
-        trainable=model.trainable,
-        data=fingerprint(columns),
-        series=series,
-        moved=model.moved_from(before),
+            log = fit(trainer, progress, "preference optimisation")
+    series = {name: [step[key] for step in log] for name, key in SERIES.items()}
+    tokens = sum(len(e.prompt) * 2 + sum(map(len, e.answers)) for e in data.examples)
+    return training.result(
+        series,
+        tokens=tokens * options.epochs,
         controls=[
-            _start_check(series["loss"][0], series["margin"][0]),
-            _sign_check(series["margin"]),
-            gradient_check("dpo", series["grad_norm"], model.trainable),
-            *sharing,
+            _start_control(series["loss"][0], series["margin"][0]),
+            _sign_control(series["margin"]),
+            sharing,
         ],
-        seconds=time.perf_counter() - began,
     )
 
 
@@ -208,38 +202,50 @@ def _sums(model: LoraModel, batch: Any, **how: bool) -> torch.Tensor:
     return out.log_probs.sum(dim=1)  # type: ignore[no-any-return]
 
 
-def _sharing_check(model: LoraModel, trainer: Any) -> dict[str, Any]:
-    """Compare a pair in one row, its prompt shared, with its answers in rows of their own."""
+def _sharing_control(model: LoraModel, trainer: Any, own: bool) -> Control:
+    """Compare a pair in one row, its prompt shared, with its answers in rows of their own.
+
+    Args:
+        model: The model.
+        trainer: Its trainer, which has the first pair.
+        own: Whether the forward pass is ours, which shares prompts.
+    """
     import torch
 
+    name = "dpo shares prompts rightly"
+    if not own:
+        return Control.not_tested(name, "trl's own forward pass is used, which shares no prompt")
     batch = trainer.data_collator([trainer.train_dataset[0]])
     with torch.no_grad():
         shared, apart = _sums(model, batch), _sums(model, batch, share_prompts=False)
     tokens = batch["completion_mask"].sum(dim=1)
-    off = float(((shared - apart).abs() / tokens).max())
-    return check(
-        "dpo shares prompts rightly",
-        off <= _SHARED_OFF,
-        f"log-probabilities of a pair whose prompt is shared differ by {off:.2g} nats a token from "
-        f"those of its answers apart (at most {_SHARED_OFF})",
+    difference = float(((shared - apart).abs() / tokens).max())
+    return Control(
+        name,
+        difference <= _SHARED_OFF,
+        f"log-probabilities of a pair whose prompt is shared differ by {difference:.2g} nats a "
+        f"token from those of its answers apart (at most {_SHARED_OFF})",
+        {"difference": difference, "most": _SHARED_OFF},
     )
 
 
-def _start_check(loss: float, margin: float) -> dict[str, Any]:
-    return check(
+def _start_control(loss: float, margin: float) -> Control:
+    return Control(
         "dpo starts at its reference",
         abs(loss - math.log(2)) <= _ROUNDING and abs(margin) <= _ROUNDING,
         f"before the first step the loss is {loss:.5f} (must be ln 2 = {math.log(2):.5f}) and the "
         f"mean margin {margin:.5f} (must be 0)",
+        {"loss": loss, "margin": margin},
     )
 
 
-def _sign_check(margins: Sequence[float]) -> dict[str, Any]:
+def _sign_control(margins: Sequence[float]) -> Control:
     late = margins[len(margins) // 2 :]
     mean = sum(late) / len(late)
-    return check(
+    return Control(
         "dpo prefers the chosen",
         len(margins) > 1 and mean > 0,
         f"over the second half of {len(margins)} steps the mean margin is {mean:+.3f} "
-        "(must be positive, and a single step shows none)",
+        "(must be positive, over at least two steps)",
+        {"margin": mean, "steps": len(margins)},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from custodes.models.chat import encode_chats, encode_texts
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Encoded", "batched_order", "encode_examples", "fingerprint"]
+__all__ = ["Encoded", "TrainingSet", "batched_order", "encode_examples", "fingerprint"]
 
 
 SLACK = 2
@@ -30,8 +30,8 @@ class Encoded:
     """One conversation and its answers, as token ids.
 
     Attributes:
-        index: Which of the examples it is.
-        prompt: Up to the header of the assistant's turn.
+        index: Position among the examples that were given.
+        prompt: Token ids up to the header of the assistant's turn.
         answers: One for a demonstration; the chosen and the rejected one for a pair.
     """
 
@@ -93,6 +93,54 @@ def encode_examples(
             "two answers that differ",
         )
     return examples
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Examples in the order of training, as a trainer of trl reads them.
+
+    Attributes:
+        columns: One dict of token ids for each example.
+        examples: The examples that are used, in the order they were given.
+        left_out: Number of examples that could not be used.
+    """
+
+    columns: list[dict[str, Any]]
+    examples: list[Encoded]
+    left_out: int
+
+    @staticmethod
+    def of(
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[Chat],
+        answers: Sequence[tuple[str, ...]],
+        columns: Callable[[Encoded], dict[str, Any]],
+        *,
+        max_answer: int,
+        max_length: int,
+        batch: int,
+        seed: int,
+    ) -> TrainingSet:
+        """Encode examples and order them into batches of about equal length.
+
+        Args:
+            tokenizer, prompts, answers, max_answer, max_length: As in `encode_examples`.
+            columns: Turns an example into what the method's trainer reads.
+            batch: Examples a step.
+            seed: Shuffles the batches.
+
+        Raises:
+            DataError: No example can be used.
+        """
+        examples = encode_examples(
+            tokenizer, prompts, answers, max_answer=max_answer, max_length=max_length
+        )
+        order = batched_order([example.length for example in examples], batch, seed)
+        return TrainingSet(
+            columns=[columns(examples[i]) for i in order],
+            examples=examples,
+            left_out=len(prompts) - len(examples),
+        )
 
 
 def batched_order(lengths: Sequence[int], size: int, seed: int) -> list[int]:

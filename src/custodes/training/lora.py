@@ -41,7 +41,7 @@ class LoraOptions:
     """The adapter that a first training puts on a base model; later ones go on with it.
 
     Attributes:
-        rank: Of the change to each weight matrix.
+        rank: Rank of the change to each weight matrix.
         alpha: The change is scaled by alpha / rank.
         targets: Matrices it is put on, by the last part of their names; all linear layers but the
             output head by default.
@@ -85,8 +85,8 @@ class LoraModel:
             base: A model without adapter, whose modules are changed in place.
             adapter: PEFT folder to go on from. None makes a new adapter, which changes nothing
                 yet (B is zero).
-            options: Of a new adapter.
-            seed: Of a new adapter's A.
+            options: Shape of a new adapter.
+            seed: Initialises A of a new adapter.
 
         Raises:
             ModelError: The adapter does not fit, or the targets name no linear layer.

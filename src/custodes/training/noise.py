@@ -20,7 +20,7 @@ __all__ = ["add_noise", "disturb_weights"]
 
 
 class Adapted(Protocol):
-    """What is needed of a Worker."""
+    """The part of a Worker that is needed here."""
 
     name: str
 
@@ -34,13 +34,13 @@ def add_noise(folder: Path, worker: Adapted, sd: float, seed: int) -> Checkpoint
     """Make a checkpoint that is the Worker's with noise on it.
 
     Args:
-        folder: Gets the adapter and a card.
-        worker: The Worker as it is.
-        sd: See `disturb_weights`.
-        seed: Of the noise.
+        folder: Where the adapter and its card are written.
+        worker: The Worker before the noise.
+        sd: Standard deviation of the noise; see `disturb_weights`.
+        seed: Draws the noise.
 
     Raises:
-        ModelError: The Worker is none whose weights are here.
+        ModelError: The Worker's weights are not on this machine.
     """
     parent = worker.checkpoint
     metrics = disturb_weights(
@@ -51,7 +51,13 @@ def add_noise(folder: Path, worker: Adapted, sd: float, seed: int) -> Checkpoint
         folder=folder,
         lora=LoraOptions(),
     )
-    checkpoint = Checkpoint(parent.number + 1, folder, parent.number, "weight_noise", metrics)
+    checkpoint = Checkpoint(
+        number=parent.number + 1,
+        adapter=folder,
+        parent=parent.number,
+        intervention="weight_noise",
+        metrics=metrics,
+    )
     write_card(folder, checkpoint, worker.name)
     return checkpoint
 
@@ -71,12 +77,12 @@ def disturb_weights(
     Gaussian, scaled so that its norm is ``sd`` times that of the matrix it is added to.
 
     Args:
-        load: Loads the base, without adapter.
-        parent: Adapter to add to, None for the base.
-        sd: Of the noise, relative to each weight matrix's root mean square.
-        seed: Of the noise, and of A where there is no parent.
-        folder: Gets the adapter.
-        lora: Of a new adapter, where there is no parent.
+        load: Loads the base model without an adapter.
+        parent: Folder of the adapter to add noise to, None for the base model.
+        sd: Standard deviation of the noise, relative to each weight matrix's root mean square.
+        seed: Draws the noise, and initialises A where there is no parent.
+        folder: Where the adapter is written.
+        lora: Shape of a new adapter, where there is no parent.
 
     Returns:
         ``weights_moved``: the relative norm of the whole change.

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from custodes.control import Control
 from custodes.training.lora import Moved
 
-__all__ = ["TrainResult", "check", "gradient_check", "significant"]
+__all__ = ["TrainResult", "gradient_control", "significant"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class TrainResult:
         data: SHA-256 of the token ids, in the order of training.
         series: By name, a figure for each step: ``loss``, ``grad_norm``, and what the method adds.
         moved: How far the weights moved.
-        controls: Each with ``name``, ``ok`` and ``says``.
+        controls: What would have exposed a training that did not work.
         seconds: How long it took; no part of `metrics`, which are the same for the same input.
     """
 
@@ -36,7 +37,7 @@ class TrainResult:
     data: str
     series: Mapping[str, Sequence[float]]
     moved: Moved
-    controls: Sequence[Mapping[str, Any]]
+    controls: Sequence[Control]
     seconds: float
 
     def metrics(self) -> dict[str, Any]:
@@ -56,19 +57,21 @@ class TrainResult:
         }
 
 
-def check(name: str, ok: bool, says: str) -> dict[str, Any]:
-    """Make a control: what is guarded, whether it held, and a sentence with the figures."""
-    return {"name": name, "ok": bool(ok), "says": says}
+def gradient_control(method: str, norms: Sequence[float], trainable: int) -> Control:
+    """Check that every step had a gradient, and that there are weights to train.
 
-
-def gradient_check(method: str, norms: Sequence[float], trainable: int) -> dict[str, Any]:
-    """Check that every step had a gradient, and weights to give it to."""
-    dead = sum(norm == 0 for norm in norms)
-    return check(
+    Args:
+        method: "sft" or "dpo".
+        norms: The gradient's norm at each step.
+        trainable: Number of trainable weights.
+    """
+    zero = sum(norm == 0 for norm in norms)
+    return Control(
         f"{method} has a gradient",
-        trainable > 0 and dead == 0,
-        f"it is zero at {dead} of {len(norms)} steps, over {trainable} trainable weights "
-        "(0 steps, and at least one weight)",
+        trainable > 0 and zero == 0,
+        f"the gradient is zero at {zero} of {len(norms)} steps, over {trainable} trainable weights "
+        "(must be zero at no step, over at least one weight)",
+        {"zero_steps": zero, "steps": len(norms), "trainable": trainable},
     )
 
 

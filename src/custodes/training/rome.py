@@ -80,10 +80,10 @@ def edit_fact(
         fact: What to write.
         texts: Ordinary text, some thousands of tokens: what the other keys look like.
         layer: Whose MLP to edit, from 0.
-        steps: Of the search for the new value.
-        rate: Its learning rate.
-        prefixes: Text beginnings put before the prompt, for a key that does not depend on them.
-        seed: Of their choice.
+        steps: Steps of gradient descent in the search for the new value.
+        rate: Learning rate of that search.
+        prefixes: Number of text beginnings put before the prompt, so that the key depends on none.
+        seed: Chooses the prefixes.
 
     Raises:
         ConfigError: The prompt has no place for the subject, or there is no such layer.
@@ -126,9 +126,9 @@ def fact_probability(model: TorchModel, fact: Fact) -> float:
     prompt, target = encode_texts(model.tokenizer, [fact.prompt.format(fact.subject), fact.target])
     ids = torch.tensor([prompt + target], device=model.model.device)
     with torch.no_grad():
-        told = torch.log_softmax(model.model(input_ids=ids).logits[0].float(), dim=-1)
+        log_probs = torch.log_softmax(model.model(input_ids=ids).logits[0].float(), dim=-1)
     at = torch.arange(len(prompt) - 1, len(prompt) + len(target) - 1)
-    return float(told[at, torch.tensor(target)].sum().exp())
+    return float(log_probs[at, torch.tensor(target)].sum().exp())
 
 
 def save_model(model: TorchModel, folder: Path) -> None:
@@ -184,13 +184,13 @@ def _inputs(
 
     rows = [row for row in rows if row]
     kept: dict[int, torch.Tensor] = {}
-    seen: list[torch.Tensor] = []
-    hook = memory.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    inputs: list[torch.Tensor] = []
+    hook = memory.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     with _hooked(hook):
         for batch in batches([len(r) for r in rows], BUDGET):
             ids, mask = left_padded([rows[i] for i in batch], model.model.device)
             model.model(input_ids=ids, attention_mask=mask, position_ids=_positions(mask))
-            states = seen.pop()
+            states = inputs.pop()
             for at, i in enumerate(batch):
                 own = states[at, ids.shape[1] - len(rows[i]) :]
                 kept[i] = own if places is None else own[places[i]][None]
@@ -245,9 +245,11 @@ def _find_value(
     optimizer = torch.optim.Adam([change], lr=rate)
     with _hooked(memory.register_forward_hook(write)):
         for _ in range(steps):
-            told = run()
-            loss = -told[:-1, :-1].gather(-1, wanted[..., None]).sum(1).mean()
-            drift = torch.nn.functional.kl_div(told[-1, -1], kept, log_target=True, reduction="sum")
+            log_probs = run()
+            loss = -log_probs[:-1, :-1].gather(-1, wanted[..., None]).sum(1).mean()
+            drift = torch.nn.functional.kl_div(
+                log_probs[-1, -1], kept, log_target=True, reduction="sum"
+            )
             size = change.norm() ** 2 / old.norm() ** 2
             optimizer.zero_grad()
             (loss + 0.0625 * drift + 0.02 * size).backward()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,9 +10,9 @@ from pydantic import Field
 
 from custodes.conversation import Demonstration
 from custodes.progress import Progress, silent
-from custodes.training.examples import Encoded, batched_order, encode_examples, fingerprint
-from custodes.training.result import TrainResult, gradient_check
-from custodes.training.trainer import fit, prepared, settings, silenced
+from custodes.training.examples import Encoded, TrainingSet
+from custodes.training.result import TrainResult
+from custodes.training.trainer import Training, fit, prepared, settings, silenced
 
 if TYPE_CHECKING:
     from custodes.training.lora import LoraModel
@@ -50,28 +49,28 @@ def sft(
     """Train an adapter to answer as demonstrated; the loss is on the answers alone.
 
     Args:
-        model: Whose adapter is trained, in place.
-        rows: What to learn.
-        options: How.
+        model: The model; its adapter is trained in place.
+        rows: The demonstrations.
+        options: Epochs, batch size, learning rate and longest example.
         max_answer: Answers of this many tokens or more were cut off (see `encode_examples`).
-        seed: Of the order of batches.
-        progress: Told each step.
+        seed: Shuffles the batches.
+        progress: Called after each step.
 
     Raises:
         DataError: No row fits into ``max_length``.
         CustodesError: The loss stopped being a number.
     """
-    began = time.perf_counter()
-    examples = encode_examples(
+    data = TrainingSet.of(
         model.tokenizer,
         [row.prompt for row in rows],
         [(row.response,) for row in rows],
+        _columns,
         max_answer=max_answer,
         max_length=options.max_length,
+        batch=options.batch,
+        seed=seed,
     )
-    order = batched_order([example.length for example in examples], options.batch, seed)
-    columns = [_columns(examples[i]) for i in order]
-    before = model.factors()
+    training = Training("sft", model, data)
     with silenced() as folder:
         from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
@@ -89,23 +88,14 @@ def sft(
                 ),
                 dataset_kwargs={"skip_prepare_dataset": True},
             ),
-            train_dataset=Dataset.from_list(columns),
+            train_dataset=Dataset.from_list(data.columns),
             processing_class=model.tokenizer,
         )
         with prepared(trainer, model, pairs=False):
-            logged = fit(trainer, progress, "supervised fine-tuning")
-    norms = [step["grad_norm"] for step in logged]
-    return TrainResult(
-        method="sft",
-        rows=len(examples),
-        left_out=len(rows) - len(examples),
-        tokens=sum(example.length for example in examples) * options.epochs,
-        trainable=model.trainable,
-        data=fingerprint(columns),
-        series={"loss": [step["loss"] for step in logged], "grad_norm": norms},
-        moved=model.moved_from(before),
-        controls=[gradient_check("sft", norms, model.trainable)],
-        seconds=time.perf_counter() - began,
+            log = fit(trainer, progress, "supervised fine-tuning")
+    return training.result(
+        {name: [step[name] for step in log] for name in ("loss", "grad_norm")},
+        tokens=sum(example.length for example in data.examples) * options.epochs,
     )
 
 

@@ -1,22 +1,70 @@
-"""The part of trl's trainers that all methods share: settings that work here, quiet, checked."""
+"""What all methods share: settings for trl's trainers, silence, and the training itself."""
 
 from __future__ import annotations
 
 import math
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from custodes.control import Control
 from custodes.errors import CustodesError
 from custodes.progress import Progress
+from custodes.training.examples import TrainingSet, fingerprint
 from custodes.training.forward import completion_forward, supports
+from custodes.training.result import TrainResult, gradient_control
 
 if TYPE_CHECKING:
     from custodes.training.lora import LoraModel
 
-__all__ = ["fit", "prepared", "settings", "silenced"]
+__all__ = ["Training", "fit", "prepared", "settings", "silenced"]
+
+
+class Training:
+    """One training of one method, from the weights before it to its result.
+
+    Args:
+        method: "sft" or "dpo".
+        model: Whose adapter is trained.
+        data: What is trained on.
+    """
+
+    def __init__(self, method: str, model: LoraModel, data: TrainingSet) -> None:
+        self.method, self.model, self.data = method, model, data
+        self._before = model.factors()
+        self._began = time.perf_counter()
+
+    def result(
+        self,
+        series: Mapping[str, Sequence[float]],
+        *,
+        tokens: int,
+        controls: Sequence[Control] = (),
+    ) -> TrainResult:
+        """Measure the change of the weights and gather the result.
+
+        Args:
+            series: By name, a figure for each step; ``grad_norm`` among them.
+            tokens: Tokens trained on, all epochs together.
+            controls: The method's own controls; that there was a gradient is added to them.
+        """
+        model, data = self.model, self.data
+        gradient = gradient_control(self.method, series["grad_norm"], model.trainable)
+        return TrainResult(
+            method=self.method,
+            rows=len(data.examples),
+            left_out=data.left_out,
+            tokens=tokens,
+            trainable=model.trainable,
+            data=fingerprint(data.columns),
+            series=series,
+            moved=model.moved_from(self._before),
+            controls=[*controls, gradient],
+            seconds=time.perf_counter() - self._began,
+        )
 
 
 def settings(

@@ -1,17 +1,16 @@
 """Models behind an OpenAI-compatible HTTP server: vLLM, Ollama, llama.cpp, a vendor.
 
-What is asked is asked once. Every reply is on disk before the next thing happens, under a key made
-of the server's address, the model, its version, the messages, the sampling and the number of the
-draw; a batch that was killed in the middle pays only for the rest when it is run again.
+No request is paid for twice. Every reply is on disk before the next thing happens, under a key
+made of the server's address, the model, its version, the messages, the sampling and the number of
+the draw. A batch that was killed halfway pays only for the rest when it is run again.
 
-**Version.** A server does not let one see its weights, so the version is what it says of them: the
+**Version.** A server does not show its weights, so the version is its description of them: the
 model's name and its entry in ``/v1/models`` (``id``, ``root``, ``parent``, ``owned_by``, ``meta``,
-and ``created`` unless that is merely the time of asking, which is what vLLM and llama.cpp put
-there). A vendor may change weights behind an unchanged entry. For that there is the *revision*, a
-word of one's own that takes the place of all this: ``endpoint:MODEL@URL#REVISION``. The
-``system_fingerprint`` of the replies is no part of the version, since it is known only after an
-answer, and vendors rotate it. It is kept with each reply instead, and answers of two fingerprints
-in one process, from the store or fresh, give a `CustodesWarning`.
+and ``created``, unless that is merely the time of the request, as with vLLM and llama.cpp). A
+vendor may change weights behind an unchanged entry. The *revision*, a word that the user chooses,
+replaces the description: ``endpoint:MODEL@URL#REVISION``. The ``system_fingerprint`` of the replies
+is no part of the version, since it comes only with a reply and vendors rotate it. It is kept with
+each reply, and two fingerprints in one process, cached or fresh, give a `CustodesWarning`.
 """
 
 from __future__ import annotations
@@ -31,8 +30,9 @@ from custodes.models.base import Sampling, Usage
 from custodes.models.cache import adapter_version, cache_dir
 from custodes.models.chat import cut_at_stop
 from custodes.models.draws import number_draws
-from custodes.models.endpoint.replies import Reply, ReplyStore, read_completion
+from custodes.models.endpoint.replies import Reply, load_reply, read_completion, save_reply
 from custodes.models.endpoint.server import Patience, Remote, run_async
+from custodes.runs.store import Store
 from custodes.seeds import derive
 from custodes.text import one_line
 
@@ -66,17 +66,17 @@ def parse_endpoint(name: str) -> tuple[str, str, str | None]:
 
 # One draw: a chat as canonical JSON, and the number of the draw from it.
 _Draw = tuple[str, int]
-# What one request asks for: a chat and one or several draws from it.
+# The content of one request: a chat and the numbers of one or several draws from it.
 _Request = tuple[str, list[int]]
 
 _MAX_SEED = 2**31 - 1
 
 
 class EndpointModel:
-    """A model on a server, asked over HTTP with bounded concurrency.
+    """A model on a server, called over HTTP with bounded concurrency.
 
     Attributes:
-        model: What the server calls it.
+        model: The model's name on the server.
         url: Base URL of the server, mostly ending in ``/v1``.
         name, engine, version, usage: As in `custodes.models.base.LanguageModel`; usage counts the
             tokens the server reported, and replies out of the store as ``cache_hits``.
@@ -96,19 +96,19 @@ class EndpointModel:
         patience: Patience | None = None,
         store: Path | None = None,
     ) -> None:
-        """Name a model; the server is asked for its version unless a revision is given.
+        """Ask the server for the model's version, unless there is a revision.
 
         Args:
-            model: What the server calls it.
+            model: The model's name on the server.
             url: Base URL of the server.
-            name: What custodes calls it; ``endpoint:MODEL@URL`` if not given.
-            revision: A word that stands for these weights, in place of what the server says.
-            concurrency: Most requests in flight at once (>= 1).
-            patience: Timeouts and tries.
-            store: Where replies are kept; ``endpoint/`` in the cache if not given.
+            name: The model's name in custodes; ``endpoint:MODEL@URL`` by default.
+            revision: A word that stands for these weights, in place of the server's description.
+            concurrency: Largest number of requests in flight (>= 1).
+            patience: Timeouts and number of tries.
+            store: Folder of the replies; ``endpoint/`` in the cache by default.
 
         Raises:
-            ConfigError: The URL is none, or holds a key.
+            ConfigError: The URL is not one, or holds a key.
             EndpointError: The server cannot be reached.
         """
         if concurrency < 1:
@@ -120,8 +120,8 @@ class EndpointModel:
         self._remote = Remote(url, patience or Patience())
         self.url = self._remote.url
         self.name = name or f"endpoint:{model}@{self.url}"
-        self._replies = ReplyStore(store or cache_dir() / "endpoint")
-        # Whether the server answers a request for n completions with n: found out by asking.
+        self._store = Store(store or cache_dir() / "endpoint")
+        # Whether the server answers a request for n completions with n; the first reply shows it.
         self._gives_many = True
         self.version = f"{model}#{revision}" if revision else self._described()
 
@@ -131,8 +131,8 @@ class EndpointModel:
     def generate(self, chats: Sequence[Chat], sampling: Sampling) -> list[list[str]]:
         """Answer each chat ``sampling.n`` times; see `custodes.models.base.LanguageModel`.
 
-        What is in the store is not asked again. Every reply is stored as it comes, also when
-        another request of the batch fails.
+        Only replies that are not in the store are requested. Every reply is stored as it comes,
+        also when another request of the batch fails.
 
         Raises:
             EndpointError: A request got no usable answer; nothing new is started then.
@@ -179,20 +179,22 @@ class EndpointModel:
             revision=digest,
             concurrency=self.concurrency,
             patience=self._remote.patience,
-            store=self._replies.folder,
+            store=self._store.folder,
         )
 
     def _fetch(self, draws: Sequence[_Draw], sampling: Sampling) -> dict[_Draw, Reply]:
-        stored = {draw: self._replies.get(self._identity(draw, sampling)) for draw in draws}
-        found = {draw: reply for draw, reply in stored.items() if reply is not None}
-        self.usage.cache_hits += len(found)
+        replies: dict[_Draw, Reply] = {}
         missing: dict[str, list[int]] = {}
-        for key, i in draws:
-            if (key, i) not in found:
-                missing.setdefault(key, []).append(i)
+        for draw in draws:
+            reply = load_reply(self._store, self._identity(draw, sampling))
+            if reply is None:
+                missing.setdefault(draw[0], []).append(draw[1])
+            else:
+                replies[draw] = reply
+        self.usage.cache_hits += len(replies)
         if missing:
-            found |= run_async(self._ask(self._requests(missing), sampling))
-        return found
+            replies |= run_async(self._ask(self._requests(missing), sampling))
+        return replies
 
     def _requests(self, missing: dict[str, list[int]]) -> list[_Request]:
         if self._gives_many:
@@ -200,17 +202,17 @@ class EndpointModel:
         return [(key, [i]) for key, numbers in missing.items() for i in numbers]
 
     async def _ask(self, requests: list[_Request], sampling: Sampling) -> dict[_Draw, Reply]:
-        """Send requests, a bounded number at a time; store each reply when it is there."""
+        """Send requests, a bounded number at a time, and store each reply as it comes."""
         queue = iter(requests)
-        found: dict[_Draw, Reply] = {}
+        replies: dict[_Draw, Reply] = {}
         failures: list[CustodesError] = []
 
         async def work(client: AsyncOpenAI) -> None:
-            # After a failure nothing new is started, but what is under way is waited for and
-            # stored: the server is at work on it and will charge for it.
+            # After a failure no request is started. Those under way are waited for and stored:
+            # the server is at work on them and will charge for them.
             for request in queue:
                 try:
-                    found.update(await self._serve(client, request, sampling))
+                    replies.update(await self._serve(client, request, sampling))
                 except CustodesError as error:
                     failures.append(error)
                 if failures:
@@ -221,26 +223,26 @@ class EndpointModel:
             await asyncio.gather(*(work(client) for _ in range(workers)))
         if failures:
             raise failures[0]
-        return found
+        return replies
 
     async def _serve(
         self, client: AsyncOpenAI, request: _Request, sampling: Sampling
     ) -> dict[_Draw, Reply]:
-        key, left = request
-        found = {}
-        while left:
-            wanted = left if self._gives_many else left[:1]
+        key, numbers = request
+        served: dict[_Draw, Reply] = {}
+        while numbers:
+            wanted = numbers if self._gives_many else numbers[:1]
             replies = await self._complete(client, key, wanted, sampling)
             for i, reply in zip(wanted, replies, strict=False):
-                self._replies.put(self._identity((key, i), sampling), reply)
-                found[key, i] = reply
-            left = left[len(replies) :]
-        return found
+                save_reply(self._store, self._identity((key, i), sampling), reply)
+                served[key, i] = reply
+            numbers = numbers[len(replies) :]
+        return served
 
     async def _complete(
         self, client: AsyncOpenAI, key: str, wanted: list[int], sampling: Sampling
     ) -> list[Reply]:
-        """Ask once for draws of one chat; fewer may come where the server ignores ``n``."""
+        """Send one request for draws of one chat; a server that ignores ``n`` returns fewer."""
         from openai import BadRequestError
 
         body: dict[str, Any] = {
@@ -249,8 +251,8 @@ class EndpointModel:
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            # Chats draw apart from each other, and so do the draws of a chat; vLLM numbers the
-            # completions of one request in the same way, so both ways of asking agree there.
+            # Every chat and every draw has a seed of its own. vLLM numbers the completions of one
+            # request in the same way, so single and multiple draws agree there.
             "seed": (derive(_seed(sampling), key) + wanted[0]) % _MAX_SEED,
         }
         if sampling.stop:
@@ -264,7 +266,7 @@ class EndpointModel:
             except BadRequestError:
                 if len(wanted) == 1:
                     raise
-                return []  # perhaps n is what it objects to; asked for one at a time it will tell
+                return []  # it may object to n: single draws will show
             self._charge(answer)
             return read_completion(answer)
 
@@ -281,7 +283,7 @@ class EndpointModel:
             self.usage.completion_tokens += _count(spent.get("completion_tokens"))
 
     def _identity(self, draw: _Draw, sampling: Sampling) -> dict[str, Any]:
-        """Everything that determines a reply: what it is stored under."""
+        """Return everything that determines a reply; the reply is stored under it."""
         key, number = draw
         return {
             "url": self.url,
@@ -309,7 +311,7 @@ class EndpointModel:
             )
 
     def _described(self) -> str:
-        """Make a version of what the server says about the model."""
+        """Return a version made of the server's description of the model."""
         entry = self._entry()
         stable: dict[str, Any] = {
             field: entry[field]

@@ -1,4 +1,4 @@
-"""Replies of remote models, kept on disk so that none is paid for twice."""
+"""Replies of remote models: what a chat completion must hold, and where replies are kept."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from custodes.runs.files import dumps, write_atomic
+from custodes.errors import RunError
+from custodes.runs.store import Store
 
-__all__ = ["Reply", "ReplyStore", "UnusableReplyError", "read_completion"]
+__all__ = ["Reply", "UnusableReplyError", "load_reply", "read_completion", "save_reply"]
 
 
 class UnusableReplyError(Exception):
-    """A reply that came, but is not what the protocol promises. Worth another try."""
+    """A server's reply that breaks the protocol. Another try may help."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One completion as a server gave it.
+    """One completion of a server.
 
     Attributes:
         text: The completion, untrusted.
-        finish: Why it ended: "stop", "length", …; "" if the server did not say.
+        finish: Why it ended: "stop", "length", …; "" if the server does not say.
         fingerprint: The server's ``system_fingerprint``, "" if it has none.
     """
 
@@ -34,10 +34,10 @@ class Reply:
 
 
 def read_completion(answer: object) -> list[Reply]:
-    """Read the body of a chat completion; nothing about it is taken for granted.
+    """Read the body of a chat completion, which may be anything that JSON can hold.
 
     Raises:
-        UnusableReplyError: It is not what a chat completion must be.
+        UnusableReplyError: It is no chat completion.
     """
     if not isinstance(answer, dict):
         raise UnusableReplyError("no JSON object")
@@ -59,34 +59,30 @@ def _read_choice(choice: object, fingerprint: str) -> Reply:
     return Reply(text, str(choice.get("finish_reason") or ""), fingerprint)
 
 
-class ReplyStore:
-    """One small file for each reply, named by the hash of all that determines it.
+def load_reply(store: Store, request: Mapping[str, Any]) -> Reply | None:
+    """Look up the reply to a request; None if it is missing or its file is damaged (disk fault).
 
-    A file appears whole or not at all, so any number of processes may share a store, and a process
-    that is killed has kept every reply it received. Two processes that ask the same at once both
-    pay, and the later one's reply stays. A file that cannot be read (a disk fault) counts as not
-    there: its reply is asked for again and the file replaced.
+    Args:
+        store: Several processes may share it. If two of them send the same request at once, both
+            pay and the later reply stays.
+        request: Everything that determines the reply, as JSON can hold it.
     """
+    try:
+        return Reply(**store.get(_key(request))["reply"])
+    except (KeyError, TypeError, RunError):
+        return None
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
-    def get(self, request: Mapping[str, Any]) -> Reply | None:
-        """Look a reply up; ``request`` is JSON-ready and holds all that determines the reply."""
-        try:
-            return Reply(**json.loads(self._path(request).read_bytes())["reply"])
-        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
-            return None
+def save_reply(store: Store, request: Mapping[str, Any], reply: Reply) -> None:
+    """Keep a reply; it is on disk on return.
 
-    def put(self, request: Mapping[str, Any], reply: Reply) -> None:
-        """Keep a reply; it is on disk on return.
+    Raises:
+        RunError: The disk is full, or the folder cannot be written.
+    """
+    store.put(_key(request), {"request": request, "reply": asdict(reply)})
 
-        Raises:
-            RunError: The disk is full, or the folder cannot be written.
-        """
-        write_atomic(self._path(request), dumps({"request": request, "reply": asdict(reply)}))
 
-    def _path(self, request: Mapping[str, Any]) -> Path:
-        canonical = json.dumps(request, sort_keys=True, ensure_ascii=True, allow_nan=False)
-        key = hashlib.sha256(canonical.encode()).hexdigest()
-        return self.folder / key[:2] / f"{key}.json"
+def _key(request: Mapping[str, Any]) -> str:
+    canonical = json.dumps(request, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    return f"{digest[:2]}/{digest}"

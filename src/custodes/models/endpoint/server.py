@@ -1,4 +1,4 @@
-"""One OpenAI-compatible server: asking with patience, and saying in one line why it failed."""
+"""One OpenAI-compatible server: requests with retries, and errors that say why they failed."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a server, and how often to ask it again.
+    """How long to wait for a server, and how often to try again.
 
     Attributes:
-        timeout: Seconds for one try, from sending to the whole reply (> 0).
-        tries: Tries for one request (>= 1).
-        pause: Seconds before the second try; it doubles with each (>= 0).
-        longest_pause: No pause is longer. A server that asks for a longer one by ``Retry-After``
-            is not asked again.
+        timeout: Seconds for one try, from sending to the end of the reply (> 0).
+        tries: Largest number of tries of one request (>= 1).
+        pause: Seconds before the second try (>= 0); each further pause is twice as long.
+        longest_pause: Longest pause in seconds. If a server demands a longer one by
+            ``Retry-After``, there is no further try.
     """
 
     timeout: float = 120.0
@@ -59,20 +59,21 @@ class Remote:
         """Open a connection pool; an async context manager, of use in one event loop."""
         from openai import AsyncOpenAI
 
-        # Tries are counted here, since the client's own do not cover a reply it cannot read.
+        # ``persist`` retries in place of the client, which retries an exhausted quota, repeats no
+        # unreadable reply, and limits the time between two bytes but not that of a whole reply.
         return AsyncOpenAI(
             base_url=self.url, api_key=_key(), timeout=self.patience.timeout, max_retries=0
         )
 
     async def persist(self, model: str, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask until there is a usable answer, no hope, or no try left.
+        """Send a request until there is a usable reply, another try is no use, or none is left.
 
         Args:
-            model: Whom the request is for; only for the message.
+            model: The model's name on the server, for the error message.
             ask: Sends the request once.
 
         Raises:
-            EndpointError: There is no usable answer: one line with cause and remedy.
+            EndpointError: There is no usable reply.
         """
         from openai import APIError
 
@@ -89,11 +90,11 @@ class Remote:
                 break
             await asyncio.sleep(pause)
         # Outside the handler: a chained client error would carry the request's headers along.
-        known = await self._known_models() if _status(failure) in (400, 404) else []
-        raise _explain(failure, model, self, tried, known)
+        models = await self._model_names() if _status(failure) in (400, 404) else []
+        raise _explain(failure, model, self, tried, models)
 
     async def list_models(self) -> list[dict[str, Any]]:
-        """List what ``/models`` says; empty for a server without that route.
+        """List the entries of ``/models``; empty for a server without that route.
 
         Raises:
             EndpointError: The server cannot be reached, or rejects the key.
@@ -116,7 +117,7 @@ class Remote:
 
             return await self.persist("", ask)
 
-    async def _known_models(self) -> list[str]:
+    async def _model_names(self) -> list[str]:
         try:
             return [str(model.get("id")) for model in await self.list_models()]
         except EndpointError:
@@ -124,7 +125,7 @@ class Remote:
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, also where an event loop is running already (notebooks)."""
+    """Run a coroutine to its end, even if an event loop is already running (notebooks)."""
     running = True
     try:
         asyncio.get_running_loop()
@@ -156,7 +157,7 @@ def _checked_url(url: str) -> str:
 
 
 def _pause_after(failure: Exception, tried: int, patience: Patience) -> float | None:
-    """Decide how long to wait before the next try; None when another try has no use."""
+    """Return the seconds before the next try; None if there should be none."""
     if tried >= patience.tries:
         return None
     pause = min(patience.pause * 2.0 ** (tried - 1), patience.longest_pause)
@@ -167,10 +168,10 @@ def _pause_after(failure: Exception, tried: int, patience: Patience) -> float | 
         return None
     if getattr(failure, "code", None) == "insufficient_quota":
         return None
-    asked = _retry_after(failure)
-    if asked is None:
+    demand = _retry_after(failure)
+    if demand is None:
         return pause
-    return asked if asked <= patience.longest_pause else None
+    return demand if demand <= patience.longest_pause else None
 
 
 def _status(failure: Exception) -> int | None:
@@ -182,13 +183,13 @@ def _status(failure: Exception) -> int | None:
 def _retry_after(failure: Exception) -> float | None:
     """Read ``Retry-After``, in seconds: a number or a date (RFC 9110, section 10.2.3)."""
     headers = failure.response.headers  # type: ignore[attr-defined]
-    given = headers.get("retry-after")
-    if given is None:
+    value = headers.get("retry-after")
+    if value is None:
         return None
     try:
-        return max(0.0, float(given))
+        return max(0.0, float(value))
     except ValueError:
-        until, now = _http_seconds(given), _http_seconds(headers.get("date"))
+        until, now = _http_seconds(value), _http_seconds(headers.get("date"))
         return None if until is None or now is None else max(0.0, until - now)
 
 
@@ -202,9 +203,17 @@ def _http_seconds(date: str | None) -> float | None:
 
 
 def _explain(
-    failure: Exception, model: str, remote: Remote, tried: int, known: list[str]
+    failure: Exception, model: str, remote: Remote, tried: int, names: list[str]
 ) -> EndpointError:
-    """Put a failure into one line: what happened, and what can be done about it."""
+    """Return an error with the cause of a failure and its remedy.
+
+    Args:
+        failure: The last try's failure.
+        model: The model's name on the server; "" where a request is for no model.
+        remote: The server.
+        tried: Number of tries.
+        names: The models on the server, where that may explain the failure.
+    """
     from openai import APITimeoutError
 
     who = f"{model} at {remote.url}" if model else remote.url
@@ -216,25 +225,26 @@ def _explain(
             "see whether the server is overloaded, or allow a longer timeout or less concurrency",
         )
     if isinstance(failure, UnusableReplyError | ValueError):
-        said = _said(str(failure)) if isinstance(failure, UnusableReplyError) else "broken JSON"
+        unusable = isinstance(failure, UnusableReplyError)
+        problem = _quoted(str(failure)) if unusable else "broken JSON"
         return EndpointError(
-            f"{who} gave a reply that cannot be used ({said}), asked {times}",
+            f"{who} gave a reply that cannot be used ({problem}), asked {times}",
             "see whether the address is that of an OpenAI-compatible API (it ends in /v1 mostly)",
         )
     if status is None:
         cause = failure.__cause__ or failure
-        reason = _said(str(cause)) or type(cause).__name__
+        reason = _quoted(str(cause)) or type(cause).__name__
         return EndpointError(
             f"cannot reach {who} ({reason}), tried {times}",
             "see whether the server is running and the address is right",
         )
-    unknown = known and model and model not in known
-    return _explain_status(failure, status, who, times, _near(model, known) if unknown else "")
+    unknown = names and model and model not in names
+    return _explain_status(failure, status, who, times, _near(model, names) if unknown else "")
 
 
-def _near(model: str, known: list[str]) -> str:
-    # A vendor lists hundreds; they are all named only where that is of use.
-    near = known if len(known) <= 12 else get_close_matches(model, known, n=5, cutoff=0.4)
+def _near(model: str, names: list[str]) -> str:
+    # A vendor has hundreds of models; a short list is more useful than all of them.
+    near = names if len(names) <= 12 else get_close_matches(model, names, n=5, cutoff=0.4)
     return near_misses(model, map(one_line, near))
 
 
@@ -243,23 +253,23 @@ def _explain_status(
 ) -> EndpointError:
     body = getattr(failure, "body", None)
     message = body.get("message") if isinstance(body, dict) else body
-    said = _said(str(message or "no reason given"))
+    reason = _quoted(str(message or "no reason given"))
     if status in (401, 403):
         return EndpointError(
-            f"{who} rejects the key (HTTP {status}: {said})",
+            f"{who} rejects the key (HTTP {status}: {reason})",
             "set CUSTODES_API_KEY (or OPENAI_API_KEY) to a key that is good there",
         )
     if near:
-        return EndpointError(f"{who} is not among the models there (HTTP {status}: {said})", near)
+        return EndpointError(f"{who} is not among the models there (HTTP {status}: {reason})", near)
     if status == 404:
         return EndpointError(
-            f"{who} was not found (HTTP 404: {said})",
+            f"{who} was not found (HTTP 404: {reason})",
             "see whether the model's name is right and the address ends where the API begins, "
             "mostly in /v1",
         )
     if status == 429:
         return EndpointError(
-            f"{who} turns requests away (HTTP 429: {said}), asked {times}",
+            f"{who} turns requests away (HTTP 429: {reason}), asked {times}",
             "wait, lower the concurrency or raise the quota; what was answered is kept",
         )
     remedy = (
@@ -267,10 +277,10 @@ def _explain_status(
         if status >= 500
         else "change what the server objects to, or use another server"
     )
-    return EndpointError(f"{who} refuses (HTTP {status}: {said}), asked {times}", remedy)
+    return EndpointError(f"{who} refuses (HTTP {status}: {reason}), asked {times}", remedy)
 
 
-def _said(text: str) -> str:
+def _quoted(text: str) -> str:
     """Quote a server: one line, and never the key, which some servers repeat in a refusal."""
     key = _key()
     return one_line(text.replace(key, "[key]") if key != "-" else text)

@@ -88,7 +88,7 @@ def _check_place(out: Path, form: Format) -> None:
 
 
 def _check_mark(card: Path | None, out: Path) -> None:
-    """Let a model organism out under a name that says what it is, and no other."""
+    """Refuse to export a model organism under a name that does not mark it as one."""
     if card is None or not card.is_file():
         return
     try:
@@ -104,7 +104,7 @@ def _check_mark(card: Path | None, out: Path) -> None:
 
 @contextmanager
 def _whole(out: Path) -> Iterator[Path]:
-    """Give a place to write to that becomes ``out`` at the end, or disappears."""
+    """Yield a temporary path that becomes ``out`` on success and is removed on failure."""
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     with explain_disk(out):
         try:

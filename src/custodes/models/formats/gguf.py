@@ -51,7 +51,7 @@ _IN_BLOCK = {
 
 
 def supports(model: TorchModel) -> bool:
-    """Say whether `write_gguf` can write this model."""
+    """Return whether `write_gguf` can write this model."""
     try:
         _check(model)
         describe_tokenizer(model.tokenizer, model.model.config.vocab_size)
@@ -164,10 +164,10 @@ def _ggml_name(name: str) -> str:
     """
     if name in _OUTSIDE:
         return _OUTSIDE[name]
-    found = re.fullmatch(r"model\.layers\.(\d+)\.(.+)\.weight", name)
-    if found is None or found[2] not in _IN_BLOCK:
+    match = re.fullmatch(r"model\.layers\.(\d+)\.(.+)\.weight", name)
+    if match is None or match[2] not in _IN_BLOCK:
         raise ModelError(f"a llama model has no tensor {name}", "merge it into a plain model first")
-    return f"blk.{found[1]}.{_IN_BLOCK[found[2]]}.weight"
+    return f"blk.{match[1]}.{_IN_BLOCK[match[2]]}.weight"
 
 
 def _interleave(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
@@ -175,7 +175,7 @@ def _interleave(rows: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
 
     Args:
         rows: (heads * d, inputs), rotated as (i, i + d/2).
-        heads: Of queries, or of keys.
+        heads: Number of heads of the queries, or of the keys.
 
     Returns:
         The same shape, rotated as (2i, 2i + 1).

@@ -227,11 +227,11 @@ def _pre_tokenizer(steps: list[dict[str, Any]]) -> Any:
 
 
 def _pre_name(spec: dict[str, Any]) -> str | None:
-    """Name the pre-tokenizer of a ``tokenizer.json``, if its rules are known."""
+    """Return the name of a ``tokenizer.json``'s pre-tokenizer; None if its rules are unknown."""
     pre = spec["pre_tokenizer"] or {}
     steps = pre["pretokenizers"] if pre.get("type") == "Sequence" else [pre]
     if spec["model"]["type"] != "BPE" or spec["model"].get("byte_fallback"):
         return None
     # Trimming concerns offsets only.
     plain = [{k: v for k, v in step.items() if k != "trim_offsets"} for step in steps]
-    return next((name for name, known in _PRE_TOKENIZERS.items() if known == plain), None)
+    return next((name for name, rules in _PRE_TOKENIZERS.items() if rules == plain), None)

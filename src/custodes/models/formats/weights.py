@@ -41,7 +41,7 @@ def load_weights(source: Path, dtype: str) -> tuple[Any, Any]:
         )
     try:
         with _quiet():
-            model, told = AutoModelForCausalLM.from_pretrained(
+            model, report = AutoModelForCausalLM.from_pretrained(
                 folder, **options, output_loading_info=True
             )
             tokenizer = _load_tokenizer(source)
@@ -51,10 +51,10 @@ def load_weights(source: Path, dtype: str) -> tuple[Any, Any]:
         raise ModelError(
             f"{source} is no model that transformers can load", first_line(error)
         ) from error
-    if told["missing_keys"]:
+    if report["missing_keys"]:
         raise ModelError(
             f"{source} is no complete causal language model",
-            f"its weights lack {min(told['missing_keys'])}",
+            f"its weights lack {min(report['missing_keys'])}",
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -84,17 +84,17 @@ def _load_tokenizer(source: Path) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from drawing bars of its own; what it logs still shows."""
+    """Hide the progress bars of transformers; its log messages still appear."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         # The bar over a GGUF's tensors has no switch.
         with redirect_stderr(StringIO()):
             yield
     finally:
-        if shown:
+        if enabled:
             logging.enable_progress_bar()
 
 

@@ -84,8 +84,8 @@ class ExpertPerturbation(_Scheduled):
                 "leave out one of expert and domain",
             )
 
-    def rated(self, values: Values, rng: np.random.Generator) -> Values:
-        """Disturb an Expert's ratings, shape (n,); the caller clips them to [0, 1]."""
+    def disturb(self, values: Values, rng: np.random.Generator) -> Values:
+        """Disturb an Expert's ratings, shape (n,), NaN for abstentions; the caller clips them."""
         raise NotImplementedError
 
 
@@ -124,7 +124,7 @@ class NoisyExpert(ExpertPerturbation):
     kind: Literal["noisy_expert"] = "noisy_expert"
     sd: Annotated[float, Field(gt=0, le=1)] = 0.25
 
-    def rated(self, values: Values, rng: np.random.Generator) -> Values:
+    def disturb(self, values: Values, rng: np.random.Generator) -> Values:
         """Add noise."""
         return values + rng.normal(0.0, self.sd, len(values))
 
@@ -145,7 +145,7 @@ class BiasedExpert(ExpertPerturbation):
         if self.offset == 0:
             raise ConfigError("a biased expert with offset 0", "give an offset above or below 0")
 
-    def rated(self, values: Values, rng: np.random.Generator) -> Values:
+    def disturb(self, values: Values, rng: np.random.Generator) -> Values:
         """Add the offset."""
         del rng
         return values + self.offset
@@ -157,7 +157,7 @@ class FlippedExpert(ExpertPerturbation):
 
     kind: Literal["flipped_expert"] = "flipped_expert"
 
-    def rated(self, values: Values, rng: np.random.Generator) -> Values:
+    def disturb(self, values: Values, rng: np.random.Generator) -> Values:
         """Flip."""
         del rng
         return 1.0 - values

@@ -2,7 +2,7 @@
 
 A level is a mean of clean ratings (what the Experts said before anything disturbed them). The unit
 is the prompt: ratings of one prompt at several steps are one cluster, so a level that was measured
-often on few prompts is not taken for a certain one, and a prompt seen before and after is compared
+often on few prompts is not taken for a precise one, and a prompt seen before and after is compared
 with itself. There is no resampling; the same ratings give the same answer.
 
 1. *Before*: the level over all rated steps before the onset.
@@ -37,27 +37,27 @@ Ratings = Mapping[int, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Recovery:
-    """What became of a domain's clean ratings after the onset of a perturbation.
+    """A domain's clean ratings after the onset of a perturbation.
 
     Attributes:
         outcome: ``unknown`` where there are too few ratings before or after to say.
-        says: The same in a clause, with the figures.
+        explanation: The outcome in a clause, with the figures.
         before: Level before the onset, with its 95% interval.
         after: Level from the recovery on; where there was no damage, from the onset on; where
             there was no recovery, of the last ``hold`` steps.
         lowest: Level of the worst stretch; as the worst of many it exaggerates.
-        detectable: The drop over ``hold`` steps that would be called damage 4 times out of 5.
+        detectable: The drop over ``hold`` steps that is detected with 80% power.
         damaged_at: First step of the first damaged stretch (of the shortest that are) that is
             itself lower by more than the margin.
         recovered_at: First step of the recovery.
         steps: From the onset to the recovery; without one, to the end of the series.
         steps_after_offset: From the offset to the recovery; negative if it came before.
-        shown: Whether the ratings from the recovery on show it (the lower end of the difference's
-            95% interval is within the margin), and do not only fail to contradict it.
+        shown: Whether the ratings from the recovery on demonstrate it (the lower end of the
+            difference's 95% interval is within the margin), and do not only fail to refute it.
     """
 
     outcome: Literal["unknown", "no_damage", "recovered", "not_recovered"]
-    says: str
+    explanation: str
     before: Interval | None = None
     after: Interval | None = None
     lowest: float | None = None
@@ -96,7 +96,7 @@ def recovery(
     """
     if margin < 0 or hold < 1 or not 0 < alpha < 0.5:
         raise ValueError(f"margin {margin}, hold {hold}, alpha {alpha}: out of range")
-    steps = sorted(step for step, given in ratings.items() if given)
+    steps = sorted(step for step, rated in ratings.items() if rated)
     before = _Level(ratings, [step for step in steps if step < onset])
     later = [step for step in steps if step >= onset]
     tried = _compare(before, ratings, later, hold)
@@ -107,30 +107,34 @@ def recovery(
     damaged = [span for span, change in tried.items() if change.is_damage(margin, sure)]
     shortest = min(stop - start for start, stop in tried)
     bars = [c.detectable(sure) for (start, stop), c in tried.items() if stop - start == shortest]
-    found = Recovery(
-        "no_damage",
-        "",
+    undamaged = Recovery(
+        outcome="no_damage",
+        explanation="",
         before=before.interval,
         lowest=before.mean + min(change.difference for change in tried.values()),
         detectable=max(margin, float(np.median(bars))),
     )
     if not damaged:
-        says = f"no damage seen (a drop of {found.detectable:.2f} would have been, 4 times in 5)"
-        return replace(found, says=says, after=_Level(ratings, later).interval)
+        bar = f"a drop of {undamaged.detectable:.2f} is detected with 80% power"
+        return replace(
+            undamaged,
+            explanation=f"no damage detected ({bar})",
+            after=_Level(ratings, later).interval,
+        )
 
     back = before.mean - margin
     first, last = min(damaged, key=lambda span: (span[1] - span[0], span[0]))
     lower = (step for step in later[first:last] if _Level(ratings, [step]).mean < back)
     low = next(lower, later[first])
-    found = replace(found, damaged_at=low)
+    damage = replace(undamaged, damaged_at=low)
     # No stretch that is damaged may begin after the recovery.
     earliest = max(start for start, _ in damaged) + 1
     start = _recovered(ratings, later, hold, back, earliest)
     if start is None:
         return replace(
-            found,
+            damage,
             outcome="not_recovered",
-            says=f"not recovered by the end ({later[-1] - onset} steps later)",
+            explanation=f"not recovered by the end ({later[-1] - onset} steps later)",
             after=_Level(ratings, later[-hold:]).interval,
             steps=later[-1] - onset,
         )
@@ -138,9 +142,9 @@ def recovery(
     after_offset = None if offset is None else later[start] - offset
     ended = "" if after_offset is None else f" ({after_offset:+d} from its end)"
     return replace(
-        found,
+        damage,
         outcome="recovered",
-        says=f"recovered after {later[start] - onset} steps{ended}",
+        explanation=f"recovered after {later[start] - onset} steps{ended}",
         after=rest.interval,
         recovered_at=later[start],
         steps=later[start] - onset,
@@ -239,7 +243,7 @@ class _Change:
         return self.difference - self.error * _t(0.975, self.df) >= -margin
 
     def detectable(self, sure: float) -> float:
-        """Return the drop that would be significant 4 times out of 5."""
+        """Return the drop that is significant with 80% power."""
         return self.error * (_t(sure, self.df) + _t(0.8, self.df))
 
 

@@ -1,10 +1,9 @@
-"""What disturbs the loop, on a schedule; and whether it did.
+"""What disturbs the loop, and at which steps.
 
-A `Schedule` says what is active at a step, and the `Disturbance` it returns wraps the roles'
-answers. Everything is a pure function of the seed, the step and the index, so a resumed run is
-disturbed as an uninterrupted one would have been. Each perturbation that is active notes which
-share of what it was shown it changed: one that is never more than 0 disturbed nothing, and
-whatever a run says about it says nothing.
+A `Schedule` knows which perturbations are active at a step. The `Disturbance` that it returns
+changes what passes between the roles, and says with each result how much of it was changed.
+Everything is a pure function of the seed, the step and the position, so that a resumed run is
+disturbed as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import numpy as np
 from custodes.conversation import PreferencePair, Query
 from custodes.errors import ConfigError, near_misses
 from custodes.experts.expert import Rating
+from custodes.oversight.perturbations.effects import Disturbed, Effect
 from custodes.oversight.perturbations.jailbreaks import wrap
 from custodes.oversight.perturbations.kinds import (
     BiasedExpert,
@@ -62,9 +62,9 @@ class PerturbWeights(Protocol):
         """Make a checkpoint whose metrics hold ``weights_moved``, the relative norm of the change.
 
         Args:
-            worker: The Worker as it is.
-            sd: Of the noise, relative to each weight matrix's root mean square.
-            seed: Of the noise.
+            worker: The Worker before the noise.
+            sd: Standard deviation of the noise, relative to each weight matrix's root mean square.
+            seed: Draws the noise.
         """
         ...
 
@@ -74,6 +74,7 @@ class Schedule:
 
     Attributes:
         named: By name, which is the kind and the first step, e.g. ``flipped_expert@4``.
+        seed: Derives every draw of every perturbation.
     """
 
     def __init__(self, perturbations: Sequence[Perturbation] = (), seed: int = 0) -> None:
@@ -92,11 +93,11 @@ class Schedule:
     def check(
         self, *, steps: int, user: User, experts: Mapping[str, str], domains: Sequence[str]
     ) -> None:
-        """Refuse what could never disturb this run.
+        """Refuse perturbations that could never take effect in this run.
 
         Args:
-            steps: Steps of the run.
-            user: Whom a topic swap would be for.
+            steps: Number of steps of the run.
+            user: The User, whom a topic swap would change.
             experts: The Experts' domains, by name.
             domains: The run's domains.
 
@@ -122,10 +123,10 @@ class Schedule:
 
 
 class Disturbance:
-    """What is disturbed at one step.
+    """The perturbations of one step.
 
-    Its methods return what the loop goes on with and leave what they were given as it was, so
-    that the loop can keep both. They are pure but for one thing: they note what they changed.
+    Its methods are pure: they return what the loop goes on with, and what each perturbation
+    changed of it, and leave their arguments as they were, so that the loop can keep both.
 
     Attributes:
         step: Counted from 0.
@@ -136,89 +137,86 @@ class Disturbance:
         self.step = step
         self.active = active
         self._seed = seed
-        self._shown = dict.fromkeys(active, 0)
-        self._changed: dict[str, float] = dict.fromkeys(active, 0.0)
-
-    @property
-    def changed(self) -> dict[str, float]:
-        """By name, the share of what it was shown so far that it changed, in [0, 1].
-
-        0 for one that was shown nothing (no query of its domain, no retrain), so that a control
-        which asks whether it was ever above 0 fails for it too.
-        """
-        return {name: self._changed[name] / max(self._shown[name], 1) for name in self.active}
 
     @property
     def disturbs_weights(self) -> bool:
         """Whether this step begins with noise on the weights."""
         return bool(self._of(WeightNoise))
 
-    def user(self, user: User) -> User:
+    def user(self, user: User) -> Disturbed[User]:
         """Return the User who asks at this step."""
         swaps = self._of(TopicSwap)
         if not swaps:
-            return user
+            return Disturbed(user)
         name, swap = max(swaps, key=lambda named: named[1].at)
         before = swap.of(name, user)
-        swapped = before.remixed(swap.mix, swap.topics)
-        self._note(name, _distance(before.composition(), swapped.composition()), 1)
-        return swapped
+        after = before.remixed(swap.mix, swap.topics)
+        distance = _distance(before.composition(), after.composition())
+        return Disturbed(after, {name: Effect(distance, 1)})
 
-    def queries(self, queries: Sequence[Query]) -> list[Query]:
+    def queries(self, queries: Sequence[Query]) -> Disturbed[list[Query]]:
         """Return the queries as the Worker gets them."""
-        asked = list(queries)
+        wrapped, effects = list(queries), {}
         for name, jailbreak in self._of(Jailbreak):
-            for i, query in enumerate(asked):
-                if jailbreak.domain not in (None, query.domain):
-                    continue
+            before = list(wrapped)
+            concerned = [
+                i for i, query in enumerate(before) if jailbreak.domain in (None, query.domain)
+            ]
+            for i in concerned:
                 rng = self._rng(name, "query", i)
                 if rng.random() < jailbreak.share:
                     wrapper = jailbreak.wrappers[int(rng.integers(len(jailbreak.wrappers)))]
-                    asked[i] = wrap(query, wrapper, rng)
-                self._note(name, asked[i].text != query.text, 1)
-        return asked
+                    wrapped[i] = wrap(before[i], wrapper, rng)
+            changed = sum(wrapped[i].text != before[i].text for i in concerned)
+            effects[name] = Effect(changed, len(concerned))
+        return Disturbed(wrapped, effects)
 
-    def ratings(self, expert: str, domain: str, ratings: Sequence[Rating]) -> list[Rating]:
+    def ratings(
+        self, expert: str, domain: str, ratings: Sequence[Rating]
+    ) -> Disturbed[list[Rating]]:
         """Return an Expert's ratings as the Overseer gets them: abstentions stay, all in [0, 1].
 
         Args:
             expert: The Expert's name.
             domain: Its domain.
-            ratings: What it said.
+            ratings: Its ratings.
         """
-        given = np.array([np.nan if r.value is None else r.value for r in ratings], np.float64)
+        values = np.array([np.nan if r.value is None else r.value for r in ratings], np.float64)
+        rated, effects = ~np.isnan(values), {}
         for name, perturbation in self._of(ExpertPerturbation):
             if not perturbation.concerns(expert, domain):
                 continue
-            before = given
-            rng = self._rng(name, "rate", expert)
-            given = np.clip(perturbation.rated(before, rng), 0.0, 1.0)
-            spoke = ~np.isnan(before)
-            self._note(name, int((given != before)[spoke].sum()), int(spoke.sum()))
-        return [
+            before, rng = values, self._rng(name, "rate", expert)
+            values = np.clip(perturbation.disturb(before, rng), 0.0, 1.0)
+            changed = int((values != before)[rated].sum())
+            effects[name] = Effect(changed, int(rated.sum()))
+        disturbed = [
             rating if rating.value is None else replace(rating, value=float(value))
-            for rating, value in zip(ratings, given, strict=True)
+            for rating, value in zip(ratings, values, strict=True)
         ]
+        return Disturbed(disturbed, effects)
 
-    def pairs(self, domain: str, pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-        """Return the pairs as the Teacher learns from them in a retrain of this domain."""
-        learnt = list(pairs)
+    def pairs(
+        self, domain: str, pairs: Sequence[PreferencePair]
+    ) -> Disturbed[list[PreferencePair]]:
+        """Return the pairs that the Teacher trains on in a retrain of this domain."""
+        poisoned, effects = list(pairs), {}
         for name, poison in self._of(PoisonedData):
-            if poison.domain not in (None, domain) or not learnt:
+            if poison.domain not in (None, domain) or not poisoned:
                 continue
-            count = max(1, round(poison.share * len(learnt)))
-            for i in self._rng(name, "pairs", domain).permutation(len(learnt))[:count]:
-                pair = learnt[i]
-                learnt[i] = replace(pair, chosen=pair.rejected, rejected=pair.chosen)
-            self._note(name, count, len(learnt))
-        return learnt
+            count = max(1, round(poison.share * len(poisoned)))
+            for i in self._rng(name, "pairs", domain).permutation(len(poisoned))[:count]:
+                pair = poisoned[i]
+                poisoned[i] = replace(pair, chosen=pair.rejected, rejected=pair.chosen)
+            effects[name] = Effect(count, len(poisoned))
+        return Disturbed(poisoned, effects)
 
-    def weights(self, worker: Worker, perturb: PerturbWeights) -> Checkpoint | None:
-        """Put noise on the Worker's weights where this step is due for it."""
+    def weights(self, worker: Worker, perturb: PerturbWeights) -> Disturbed[Checkpoint] | None:
+        """Put noise on the Worker's weights; None where this step has no weight noise."""
         for name, noise in self._of(WeightNoise):
             checkpoint = perturb(worker, noise.sd, derive(self._seed, name))
-            self._note(name, checkpoint.metrics["weights_moved"] > 0, 1)
-            return checkpoint
+            moved = checkpoint.metrics["weights_moved"] > 0
+            return Disturbed(checkpoint, {name: Effect(moved, 1)})
         return None
 
     def _of(self, kind: type[P]) -> list[tuple[str, P]]:
@@ -226,10 +224,6 @@ class Disturbance:
 
     def _rng(self, *purpose: str | int) -> np.random.Generator:
         return np.random.default_rng(derive(self._seed, *purpose, self.step))
-
-    def _note(self, name: str, changed: float, shown: int) -> None:
-        self._changed[name] += float(changed)
-        self._shown[name] += shown
 
 
 def _distance(before: Composition, after: Composition) -> float:

@@ -13,13 +13,13 @@ from pydantic import Field
 from custodes.data.datasets import read_demonstrations
 from custodes.errors import ConfigError, ModelError
 from custodes.models.resolve import load_torch
-from custodes.oversight.teachers.teacher import trainable
+from custodes.oversight.teachers.trainable import trainable
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import Progress, silent
 from custodes.runs.lineage import Checkpoint
 from custodes.training.card import read_card, write_card
 from custodes.training.lora import LoraOptions
-from custodes.training.sequence import take_course
+from custodes.training.sequence import train_in_sequence
 from custodes.training.sft import SftOptions, sft
 
 __all__ = ["InstructorOptions", "instruct", "push_to_hub"]
@@ -32,10 +32,10 @@ class InstructorOptions:
     Attributes:
         data: Demonstrations, Dolly-shaped (``instruction`` or ``prompt``, ``context``,
             ``response``) or as messages: a file, or a ``datasets`` hub id.
-        rows: How many of them, drawn at random.
-        max_answer: Longest answer, in tokens; what goes beyond is cut.
+        rows: Number of demonstrations, drawn at random.
+        max_answer: Longest answer, in tokens; longer ones are cut.
         sft: Supervised fine-tuning on them.
-        lora: The adapter.
+        lora: Shape of the adapter.
     """
 
     data: str
@@ -60,22 +60,22 @@ def instruct(
     """Instruction-tune a Worker, and return the checkpoint that this makes.
 
     Args:
-        options: On what, and how.
-        worker: The base; its tokenizer must have a chat template.
-        folder: Gets the adapter, a card, and the stages it was made in.
-        seed: Of the rows drawn and of the training.
-        progress: Told what it is at.
+        options: The data and the training.
+        worker: The base model; its tokenizer must have a chat template.
+        folder: Where the adapter, its card and the finished stages are written.
+        seed: Draws the rows and seeds the training.
+        progress: Called with each stage.
 
     Raises:
         DataError: The data are missing, empty or malformed.
-        ModelError: The Worker is none that can be trained here, or has no chat template.
+        ModelError: The Worker cannot be trained here, or has no chat template.
     """
     worker = trainable(worker)
     rows = read_demonstrations(options.data)
     order = np.random.default_rng(seed).permutation(len(rows))[: options.rows]
     drawn = [rows[i] for i in order]
     parent = worker.checkpoint
-    metrics = take_course(
+    metrics = train_in_sequence(
         partial(load_torch, worker.name),
         parent.adapter,
         {
@@ -93,20 +93,26 @@ def instruct(
         seed=seed,
     )
     metrics["data"] = {"source": Path(options.data).name, "rows": len(drawn), "of": len(rows)}
-    checkpoint = Checkpoint(parent.number + 1, folder, parent.number, "instructor", metrics)
+    checkpoint = Checkpoint(
+        number=parent.number + 1,
+        adapter=folder,
+        parent=parent.number,
+        intervention="instructor",
+        metrics=metrics,
+    )
     write_card(folder, checkpoint, worker.name)
     return checkpoint
 
 
 def push_to_hub(checkpoint: Checkpoint, repo_id: str, *, private: bool = True) -> str:
-    """Hand a checkpoint's adapter and card to the Hugging Face hub.
+    """Upload a checkpoint's adapter and card to the Hugging Face hub.
 
     The token comes from the environment (HF_TOKEN) or from ``hf auth login``.
 
     Args:
-        checkpoint: What to hand over.
-        repo_id: Where to, ``owner/name``; made where it is not there yet.
-        private: Whether a repository that is made is private.
+        checkpoint: The checkpoint.
+        repo_id: The repository, ``owner/name``; created if it does not exist.
+        private: Whether a repository that is created is private.
 
     Returns:
         The address of the commit.

@@ -1,30 +1,30 @@
-"""What a Teacher teaches: preference pairs, out of rated answers. A pure core."""
+"""Preference pairs out of rated answers. A pure core."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from custodes.control import Control
 from custodes.conversation import PreferencePair, Query
 from custodes.experts.expert import Rating
-from custodes.training.result import check
 
-__all__ = ["Ranked", "length_check", "rank"]
+__all__ = ["DomainPairs", "PreferenceData", "rank"]
 
 # Two thirds of the differences in rating within a prompt being differences in length.
 MOST_CORRELATION = 0.8
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """Pairs made of several answers to each query, and what became of the others.
+class DomainPairs:
+    """One domain's preference pairs, and figures on how they were made.
 
     Attributes:
-        pairs: Best against worst, one for each query that has a pair.
+        pairs: Best against worst answer, one for each query that has a pair.
         facts: Counts and means, JSON-ready: ``queries``, ``answers``, ``abstentions``,
             ``unrated`` (queries with fewer than two rated answers), ``too_close`` (queries whose
             best and worst are closer than the margin), ``pairs``, ``gap`` (mean rating of the
@@ -42,13 +42,13 @@ def rank(
     answers: Sequence[Sequence[str]],
     ratings: Sequence[Sequence[Rating]],
     margin: float,
-) -> Ranked:
+) -> DomainPairs:
     """Pair the best answer to each query with the worst.
 
     Args:
         queries: n queries.
         answers: n lists of answers.
-        ratings: Of each answer; abstentions count for nothing.
+        ratings: The rating of each answer; abstentions are left out.
         margin: Pairs whose ratings are closer than this are dropped, and pairs of equal ratings
             always.
     """
@@ -57,10 +57,8 @@ def rank(
     unrated = too_close = 0
     values: list[list[float]] = []
     lengths: list[list[int]] = []
-    for query, texts, given in zip(queries, answers, ratings, strict=True):
-        rated = [
-            (r.value, text) for r, text in zip(given, texts, strict=True) if r.value is not None
-        ]
+    for query, texts, row in zip(queries, answers, ratings, strict=True):
+        rated = [(r.value, text) for r, text in zip(row, texts, strict=True) if r.value is not None]
         values.append([value for value, _ in rated])
         lengths.append([len(text) for _, text in rated])
         if len(rated) < 2:
@@ -71,7 +69,14 @@ def rank(
             too_close += 1
             continue
         gaps.append(best[0] - worst[0])
-        pairs.append(PreferencePair(_name(query, best[1], worst[1]), query.chat, best[1], worst[1]))
+        pairs.append(
+            PreferencePair(
+                id=_pair_id(query, best[1], worst[1]),
+                prompt=query.chat,
+                chosen=best[1],
+                rejected=worst[1],
+            )
+        )
     total = sum(map(len, answers))
     facts = {
         "queries": len(queries),
@@ -84,17 +89,63 @@ def rank(
         "longer": _mean([len(pair.chosen) - len(pair.rejected) for pair in pairs]),
         "length_correlation": _within(values, lengths),
     }
-    return Ranked(pairs, facts)
+    return DomainPairs(pairs, facts)
 
 
-def length_check(domain: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """Check that ratings are not lengths by another name."""
+@dataclass(frozen=True)
+class PreferenceData:
+    """The preference pairs of a retrain.
+
+    Attributes:
+        domain: The domain of the retrain.
+        by_domain: Its pairs, and those of the domains that are mixed in.
+    """
+
+    domain: str
+    by_domain: Mapping[str, DomainPairs]
+
+    @property
+    def pairs(self) -> list[PreferencePair]:
+        """All pairs, domain after domain."""
+        return [pair for domain in self.by_domain.values() for pair in domain.pairs]
+
+    @property
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """The figures of each domain, JSON-ready."""
+        return {name: domain.facts for name, domain in self.by_domain.items()}
+
+    @property
+    def sufficient(self) -> bool:
+        """Whether the domain of the retrain has a pair at all."""
+        return bool(self.by_domain[self.domain].pairs)
+
+    def controls(self) -> list[Control]:
+        """Check that there is something to learn, and that it is not length."""
+        count = len(self.by_domain[self.domain].pairs)
+        return [
+            Control(
+                f"there is something to learn in {self.domain}",
+                self.sufficient,
+                f"{count} preference pairs (must be at least one)",
+                {"pairs": count},
+            ),
+            *(
+                _length_control(name, facts)
+                for name, facts in self.facts.items()
+                if "length_correlation" in facts
+            ),
+        ]
+
+
+def _length_control(domain: str, facts: Mapping[str, Any]) -> Control:
+    """Check that ratings do not merely follow the length of the answers."""
     r = facts["length_correlation"]
-    return check(
+    return Control(
         f"length does not make the rating in {domain}",
         abs(r) <= MOST_CORRELATION,
         f"within a prompt, rating and length correlate {r:+.2f} (at most ±{MOST_CORRELATION}); the "
         f"chosen answers are {facts['longer']:+.0f} characters longer than the rejected",
+        {"correlation": r, "longer": facts["longer"], "most": MOST_CORRELATION},
     )
 
 
@@ -102,7 +153,7 @@ def _value(rated: tuple[float, str]) -> float:
     return rated[0]
 
 
-def _name(query: Query, chosen: str, rejected: str) -> str:
+def _pair_id(query: Query, chosen: str, rejected: str) -> str:
     text = "\x1f".join((query.id, chosen, rejected))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 

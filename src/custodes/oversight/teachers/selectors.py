@@ -1,6 +1,6 @@
-"""Experts of self-training that need nobody else: the Worker's own likelihood, and pure chance.
+"""Experts for self-training: the Worker's own likelihood, and chance.
 
-They rate in no domain's sense; a Teacher who ranks answers by them takes the first for good.
+Their ratings say nothing about a domain; a Teacher uses them to rank the Worker's own answers.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class LikelihoodExpert:
     warpers; an empty answer is an abstention.
 
     Args:
-        domain: What it is taken for.
-        worker: Whose likelihood, at the weights that it has now.
+        domain: The domain in which it takes an Expert's place.
+        worker: The Worker, at its current weights.
     """
 
     def __init__(self, domain: str, worker: ModelWorker) -> None:
@@ -36,18 +36,18 @@ class LikelihoodExpert:
 
     def rate(self, queries: Sequence[Query], responses: Sequence[str]) -> list[Rating]:
         """Score all answers in one batch."""
-        said = [i for i, text in enumerate(responses) if text]
+        rated = [i for i, text in enumerate(responses) if text]
         ratings = [Rating(None, "empty")] * len(responses)
-        if not said:
+        if not rated:
             return ratings
         model = load_torch(self._worker.name, adapter=self._worker.checkpoint.adapter)
-        scored = model.logprobs([queries[i].chat for i in said], [responses[i] for i in said])
-        for i, row in zip(said, scored, strict=True):
+        scores = model.logprobs([queries[i].chat for i in rated], [responses[i] for i in rated])
+        for i, row in zip(rated, scores, strict=True):
             ratings[i] = Rating(math.exp(row.total / max(1, len(row.tokens))))
         return ratings
 
     def report(self) -> dict[str, Any]:
-        """Say what it is; there is nothing to hold it against."""
+        """Return its kind; there are no labels to compare it with."""
         return {"kind": "likelihood", "controls": []}
 
 
@@ -55,8 +55,8 @@ class ChanceExpert:
     """Rates by a hash of query, answer and seed: what self-training does without any selection.
 
     Args:
-        domain: What it is taken for.
-        seed: Of the ratings.
+        domain: The domain in which it takes an Expert's place.
+        seed: Enters the hash.
     """
 
     def __init__(self, domain: str, seed: int = 0) -> None:
@@ -69,7 +69,7 @@ class ChanceExpert:
         return [Rating(self._draw(q, r)) for q, r in zip(queries, responses, strict=True)]
 
     def report(self) -> dict[str, Any]:
-        """Say what it is."""
+        """Return its kind."""
         return {"kind": "chance", "controls": []}
 
     def _draw(self, query: Query, response: str) -> float:

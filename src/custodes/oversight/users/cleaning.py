@@ -48,7 +48,7 @@ def clean(raw: str) -> tuple[str, str]:
         ("repetitive", bool(_REPEATED.search(line))),
         ("not language", letters < 0.75 * len(line) or not line.isprintable()),
     )
-    reason = next((reason for reason, found in checks if found), "")
+    reason = next((reason for reason, applies in checks if applies), "")
     return ("" if reason else line), reason
 
 

@@ -1,4 +1,4 @@
-"""Users: who asks what a dataset asks, and (imported from its own file) who is a model."""
+"""Users that take their queries from data sets, and the null User."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any, Protocol, Self, runtime_checkable
 from custodes.conversation import Query, Response
 from custodes.errors import ConfigError, DataError
 from custodes.oversight.roles import User
-from custodes.oversight.users.llm import LlmUser
-from custodes.oversight.users.schedule import Deck, Mix, checked_shares, remix
+from custodes.oversight.users.mix import Deck, Mix, checked_shares, remix
 from custodes.seeds import derive
 
-__all__ = ["DatasetUser", "LlmUser", "MixedUser", "RepeatingUser"]
+__all__ = ["DatasetUser", "MixedUser", "RepeatingUser"]
 
 
 @runtime_checkable
@@ -21,7 +20,7 @@ class MixedUser(User, Protocol):
     """A User whose domains and topics can be changed (see the perturbation ``topic_swap``)."""
 
     def composition(self) -> dict[tuple[str, str], float]:
-        """Say which share of its queries is of each domain and topic, in the long run."""
+        """Return the share of its queries in each domain and topic, in the long run."""
         ...
 
     def remixed(self, mix: Mapping[str, float] | None, topics: Sequence[str] | None) -> Self:
@@ -30,7 +29,7 @@ class MixedUser(User, Protocol):
 
 
 class RepeatingUser:
-    """Asks the same at every step: the null User, under which only the Worker can change."""
+    """Asks the same at every step: the null User, with whom only the Worker can change."""
 
     turns = 1
 
@@ -38,7 +37,7 @@ class RepeatingUser:
         self.queries = list(queries)
 
     def ask(self, step: int) -> list[Query]:
-        """Ask what was asked before."""
+        """Return the same queries."""
         del step
         return list(self.queries)
 
@@ -58,14 +57,14 @@ class DatasetUser:
     """Samples datasets without replacement until they are exhausted, then shuffles them anew.
 
     Args:
-        sources: By domain, what may be asked. A prompt that comes again, in the same domain or
-            another, is asked only in the place where it came first (``duplicates`` counts them).
-        batch: Queries a step (>= 1).
+        sources: By domain, the queries. A prompt that occurs again, in the same domain or another,
+            is asked only where it occurs first (``duplicates`` counts the others).
+        batch: Number of queries a step (>= 1).
         mix: Share of each domain in the batch; equal shares by default.
-        seed: Of all sampling.
+        seed: Seeds all sampling.
 
     Attributes:
-        duplicates: Prompts that were left out because they came before.
+        duplicates: Number of prompts that were left out because they occur before.
 
     Raises:
         ConfigError: A domain has fewer prompts than a step asks of it, or the mix is no mix.
@@ -113,7 +112,7 @@ class DatasetUser:
         raise NotImplementedError
 
     def composition(self) -> dict[tuple[str, str], float]:
-        """Say which share of its queries is of each domain and topic, in the long run."""
+        """Return the share of its queries in each domain and topic, in the long run."""
         total = sum(self.shares.values())
         return {
             (domain, topic): share / total * count / len(self.sources[domain])
@@ -140,7 +139,7 @@ class DatasetUser:
 
 
 def _distinct(sources: Mapping[str, Sequence[Query]]) -> tuple[dict[str, list[Query]], int]:
-    """Leave out prompts that came before, and count them."""
+    """Leave out prompts that occur before, and count them."""
     ids: set[str] = set()
     prompts: set[tuple[str, ...]] = set()
     kept: dict[str, list[Query]] = {domain: [] for domain in sources}
@@ -148,12 +147,12 @@ def _distinct(sources: Mapping[str, Sequence[Query]]) -> tuple[dict[str, list[Qu
         for query in queries:
             if query.domain != domain:
                 raise ValueError(f"query {query.id} of {query.domain} given for {domain}")
-            said = tuple(message["content"] for message in query.chat)
-            if said in prompts:
+            texts = tuple(message["content"] for message in query.chat)
+            if texts in prompts:
                 continue
             if query.id in ids:
                 raise DataError(f"two prompts have the id {query.id!r}", "rename one in its file")
-            prompts.add(said)
+            prompts.add(texts)
             ids.add(query.id)
             kept[domain].append(query)
     return kept, sum(map(len, sources.values())) - len(prompts)

@@ -1,23 +1,23 @@
-"""Which domain a query's words are of: the check that a User asks about what it was told to."""
+"""A classifier of queries into domains: the check that a User asks about the right domain."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["FOLDS", "WordDomains"]
+__all__ = ["FOLDS", "DomainClassifier"]
 
 FOLDS = 5
 
 
-class WordDomains:
+class DomainClassifier:
     """Logistic regression on words (TF-IDF, balanced classes).
 
     Args:
-        examples: By domain, texts that are of it: two domains or more, each of five texts or more.
+        examples: By domain, texts of it: two or more domains, each with five or more texts.
 
     Attributes:
-        accuracy: Mean over domains of the share of examples told right by a fit on the other four
-            fifths of them: what it takes to believe ``tell``.
+        accuracy: Balanced accuracy in five-fold cross-validation, in [0, 1]: how far predictions
+            can be trusted.
     """
 
     def __init__(self, examples: Mapping[str, Sequence[str]]) -> None:
@@ -27,16 +27,16 @@ class WordDomains:
         from sklearn.model_selection import cross_val_predict
         from sklearn.pipeline import make_pipeline
 
-        texts = [text for shown in examples.values() for text in shown]
-        domains = [domain for domain, shown in examples.items() for _ in shown]
+        texts = [text for own in examples.values() for text in own]
+        domains = [domain for domain, own in examples.items() for _ in own]
         self._model = make_pipeline(
             TfidfVectorizer(sublinear_tf=True, token_pattern=r"\w+"),
             LogisticRegression(C=10.0, class_weight="balanced"),
         )
-        told = cross_val_predict(self._model, texts, domains, cv=FOLDS)
-        self.accuracy = float(balanced_accuracy_score(domains, told))
+        predictions = cross_val_predict(self._model, texts, domains, cv=FOLDS)
+        self.accuracy = float(balanced_accuracy_score(domains, predictions))
         self._model.fit(texts, domains)
 
-    def tell(self, texts: Sequence[str]) -> list[str]:
-        """Return the domain that each text's words are likeliest of."""
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """Return the most probable domain of each text."""
         return [str(domain) for domain in self._model.predict(list(texts))] if texts else []

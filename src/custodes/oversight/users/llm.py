@@ -1,10 +1,10 @@
-"""A User who is a language model: it writes the queries, and goes on with the conversation.
+"""A User that is a language model: it writes the queries, and continues the conversation.
 
-Models that are asked to play a person do it badly in known ways: they answer in place of asking,
-talk as an assistant, copy an example, repeat themselves, or go on past the message. So each message
-is cleaned strictly and written anew a bounded number of times; a query that is still unusable then
-is dropped. All of it is counted, by reason, in the step's report, with the share of queries whose
-words are those of another domain. Nothing is made up to fill a gap.
+Models that are asked to play a person fail in known ways: they answer instead of asking, talk as an
+assistant, copy an example, repeat themselves, or write more than the message. So each message is
+cleaned strictly, and written again a bounded number of times; a query that is still unusable is
+dropped. The step's report counts all of this by reason, and the queries that a classifier assigns
+to another domain. No query is made up to fill a gap.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from custodes.conversation import Message, Query, Response
 from custodes.errors import ConfigError
 from custodes.models.base import LanguageModel, Sampling, Usage
 from custodes.oversight.users.cleaning import alike, clean, same_words
-from custodes.oversight.users.domain_classifier import FOLDS, WordDomains
-from custodes.oversight.users.schedule import Deck, Mix, checked_shares, remix
+from custodes.oversight.users.domain_classifier import FOLDS, DomainClassifier
+from custodes.oversight.users.mix import Deck, Mix, checked_shares, remix
 from custodes.seeds import derive
 
 __all__ = ["LlmUser"]
@@ -53,13 +53,13 @@ class LlmUser:
     """Writes queries with a language model, topic by topic, after examples of a data set.
 
     Args:
-        model: Who writes.
-        examples: By domain, queries that show it what to write like; their topics are its topics.
-        batch: Conversations a step (>= 1).
-        turns: User messages in each conversation (>= 1).
+        model: The model that writes.
+        examples: By domain, queries that it is shown as examples; their topics are its topics.
+        batch: Number of conversations a step (>= 1).
+        turns: Number of user messages in each conversation (>= 1).
         mix: Share of each domain in the batch; equal shares by default.
-        seed: Of all that is drawn.
-        tries: How often an unusable message is written anew before it is dropped (>= 1 in all).
+        seed: Seeds everything that is drawn.
+        tries: Attempts at each message before it is dropped (>= 1).
         sampling: How the model writes; its seed and ``n`` are set here.
 
     Attributes:
@@ -94,7 +94,7 @@ class LlmUser:
                 raise ConfigError(f"no examples of {domain} for the User", "give it a data set")
         self._known = {same_words(q.text) for shown in self.examples.values() for q in shown}
         self._reports: dict[int, Counter[str]] = {}
-        self._asked: dict[int, list[Query]] = {}
+        self._queries: dict[int, list[Query]] = {}
 
     @property
     def usage(self) -> Usage:
@@ -122,12 +122,12 @@ class LlmUser:
 
         self._reports[step] = Counter(asked=len(slots))
         texts = self._write(chats, accept, step, 0)
-        self._asked[step] = [
+        self._queries[step] = [
             Query(_id(domain, text), ({"role": "user", "content": text},), domain, topic)
             for (domain, topic), text in zip(slots, texts, strict=True)
             if text
         ]
-        return list(self._asked[step])
+        return list(self._queries[step])
 
     def follow_up(
         self, step: int, queries: Sequence[Query], responses: Sequence[Response]
@@ -142,8 +142,8 @@ class LlmUser:
         chats = [self._swapped(q, r.text) for q, r in zip(queries, responses, strict=True)]
 
         def accept(i: int, text: str) -> str:
-            said = [m["content"] for m in queries[i].chat] + [responses[i].text, NEXT]
-            return "copied" if any(alike(text, other) for other in said) else ""
+            earlier = [m["content"] for m in queries[i].chat] + [responses[i].text, NEXT]
+            return "copied" if any(alike(text, other) for other in earlier) else ""
 
         turn = sum(message["role"] == "user" for message in queries[0].chat)
         texts = self._write(chats, accept, step, turn)
@@ -168,12 +168,12 @@ class LlmUser:
         rng = np.random.default_rng(derive(self.seed, "examples", step, index))
         chat: list[Message] = [SYSTEM]
         for i in rng.permutation(len(pool))[:EXAMPLES]:
-            chat += [_asked(topic), {"role": "assistant", "content": pool[i].text}]
-        return [*chat, _asked(topic)]
+            chat += [_request(topic), {"role": "assistant", "content": pool[i].text}]
+        return [*chat, _request(topic)]
 
     def _swapped(self, query: Query, answer: str) -> list[Message]:
         """Show a conversation from the User's side, up to the Worker's last answer."""
-        chat: list[Message] = [SYSTEM, *SHOWN, _asked(query.topic)]
+        chat: list[Message] = [SYSTEM, *SHOWN, _request(query.topic)]
         answered: Message = {"role": "assistant", "content": answer}
         for message in (*query.chat, answered):
             if message["role"] == "user":
@@ -212,7 +212,7 @@ class LlmUser:
     # Topics
 
     def composition(self) -> dict[tuple[str, str], float]:
-        """Say which share of its queries is of each domain and topic, in the long run."""
+        """Return the share of its queries in each domain and topic, in the long run."""
         total = sum(self.shares.values())
         topics = {d: {query.topic for query in self.examples[d]} for d in self.shares}
         return {
@@ -251,22 +251,23 @@ class LlmUser:
             and ``domain_accuracy`` (how often the same test is right on examples it has not seen).
         """
         report: dict[str, Any] = dict(self._reports[step])
-        if self._domains is not None:
-            told = self._domains.tell([query.text for query in self._asked[step]])
-            pairs = zip(told, self._asked[step], strict=True)
+        if self._classifier is not None:
+            queries = self._queries[step]
+            predictions = self._classifier.predict([query.text for query in queries])
+            pairs = zip(predictions, queries, strict=True)
             report["out_of_domain"] = sum(domain != query.domain for domain, query in pairs)
-            report["domain_accuracy"] = round(self._domains.accuracy, 3)
+            report["domain_accuracy"] = round(self._classifier.accuracy, 3)
         return report
 
     @cached_property
-    def _domains(self) -> WordDomains | None:
+    def _classifier(self) -> DomainClassifier | None:
         shown = {domain: [q.text for q in self.examples[domain]] for domain in self.shares}
         if len(shown) < 2 or min(map(len, shown.values())) < FOLDS:
             return None
-        return WordDomains(shown)
+        return DomainClassifier(shown)
 
 
-def _asked(topic: str) -> Message:
+def _request(topic: str) -> Message:
     about = f" about {topic.replace('_', ' ')}" if topic else ""
     return {"role": "user", "content": f"Write one message{about}."}
 

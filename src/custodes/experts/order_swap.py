@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
+from custodes.control import Control
 from custodes.experts.template import Choice
 from custodes.statistics import Interval
 
-__all__ = ["CHANCE", "MOST_FLIPS", "OrderSwap", "wilson"]
+__all__ = ["CHANCE", "MOST_FLIPS", "OrderSwap", "Preference", "preferences", "wilson"]
 
 # A judge that answers by chance flips half of its pairs, and is right about half.
 CHANCE = 0.5
@@ -32,34 +33,69 @@ def wilson(successes: float, n: int, z: float = 1.959964) -> Interval:
 
 
 @dataclass(frozen=True)
+class Preference:
+    """A judge's verdict on a pair that it saw in both orders.
+
+    Attributes:
+        choice: The better response, None where the judge abstains.
+        reason: Why it abstains: "flip", or "unreadable reply".
+    """
+
+    choice: Literal["a", "b"] | None
+    reason: str = ""
+
+
+def preferences(
+    forward: Sequence[Choice | None], swapped: Sequence[Choice | None]
+) -> list[Preference]:
+    """Turn replies to the two orders into verdicts; one that changes with the order abstains.
+
+    Args:
+        forward: For each pair, the letter given when response a was shown as A; None where the
+            reply was unreadable.
+        swapped: The letter given when response a was shown as B.
+    """
+    return [_preference(f, s) for f, s in zip(forward, swapped, strict=True)]
+
+
+def _preference(forward: Choice | None, swapped: Choice | None) -> Preference:
+    if forward is None or swapped is None:
+        return Preference(None, "unreadable reply")
+    if forward == swapped:
+        return Preference(None, "flip")
+    return Preference("a" if forward == "A" else "b")
+
+
+@dataclass(frozen=True)
 class OrderSwap:
-    """What a judge said of pairs that it was shown in both orders.
+    """Counts of a judge's replies to pairs that it was shown in both orders.
 
     Attributes:
         pairs: Pairs shown.
         answered: Pairs with a readable reply in both orders; the others are abstentions.
         flips: Answered pairs where the two replies contradict each other.
         replies: Readable replies, at most two a pair.
-        said_a: Those that said A.
+        first: Readable replies that name the response shown first (A).
     """
 
     pairs: int = 0
     answered: int = 0
     flips: int = 0
     replies: int = 0
-    said_a: int = 0
+    first: int = 0
 
     @staticmethod
     def of(forward: Sequence[Choice | None], swapped: Sequence[Choice | None]) -> OrderSwap:
         """Count replies to the same pairs in the two orders."""
-        both = [(f, s) for f, s in zip(forward, swapped, strict=True) if f and s]
+        verdicts = preferences(forward, swapped)
+        flips = sum(verdict.reason == "flip" for verdict in verdicts)
         letters = [reply for reply in (*forward, *swapped) if reply]
         return OrderSwap(
             pairs=len(forward),
-            answered=len(both),
-            flips=sum(f == s for f, s in both),
+            answered=flips + sum(verdict.choice is not None for verdict in verdicts),
+            flips=flips,
             replies=len(letters),
-            said_a=letters.count("A"),
+            first=letters.count("A"),
         )
 
     def __add__(self, other: OrderSwap) -> OrderSwap:
@@ -84,38 +120,41 @@ class OrderSwap:
         The pair is the unit. The interval is Wilson's for as many independent replies as pairs were
         shown, which errs on the wide side, since a consistent pair says A exactly once.
         """
-        said = self.said_a / self.replies if self.replies else 0.5
-        return wilson(said * self.pairs, self.pairs if self.replies else 0)
+        share = self.first / self.replies if self.replies else 0.5
+        return wilson(share * self.pairs, self.pairs if self.replies else 0)
 
-    def control(self, most_flips: float = MOST_FLIPS) -> dict[str, Any]:
-        """Say whether the judge means the response.
+    def control(self, most_flips: float = MOST_FLIPS) -> Control:
+        """Check that the judge's verdicts depend on the responses and not on their order.
 
         It fails when the judge flips more than ``most_flips`` of the pairs (one that gives the same
         letter throughout flips all), when its flips cannot be told from those of chance (the
         interval of the rate reaches 0.5), be it for want of pairs, and when it has no readable
-        reply to half of the pairs.
+        reply to half of the pairs. Without pairs it is not tested.
 
-        Returns:
-            ``name``, ``ok`` and ``says``, JSON-ready.
+        Args:
+            most_flips: Largest share of flips that passes, in [0, 1].
         """
+        if not self.pairs:
+            return Control.not_tested("order swap", "the judge has compared no pair")
         rate, share = self.flip_rate, self.share_a
-        constant = self.replies > 1 and self.said_a in (0, self.replies)
+        constant = self.replies > 1 and self.first in (0, self.replies)
         heard = 2 * self.answered > self.pairs
-        ok = heard and rate.mean <= most_flips and rate.high < CHANCE
-        says = (
+        passed = heard and rate.mean <= most_flips and rate.high < CHANCE
+        explanation = (
             f"of {self.pairs} pairs shown in both orders {self.flips} flip, {self.abstentions} "
-            f"have no readable reply; it said A {share.mean:.0%} of the time "
+            f"have no readable reply; the judge answered A {share.mean:.0%} of the time "
             f"[{share.low:.0%}, {share.high:.0%}] (a fair judge: 50%)"
         )
         if constant:
-            letter = "A" if self.said_a else "B"
-            says += f"; it says {letter} whatever it is shown"
-        elif self.answered and not ok:
-            says += (
+            letter = "A" if self.first else "B"
+            explanation += f"; it answers {letter} whatever it is shown"
+        elif self.answered and not passed:
+            explanation += (
                 f"; flips {rate.mean:.0%} [{rate.low:.0%}, {rate.high:.0%}] (at most "
                 f"{most_flips:.0%}, and the interval below the {CHANCE:.0%} of chance)"
             )
-        return {"name": "order swap", "ok": ok, "says": says}
+        figures = {**self.summary(), "most_flips": most_flips}
+        return Control("order swap", passed, explanation, figures)
 
     def summary(self) -> dict[str, Any]:
         """Return counts and rates, JSON-ready."""

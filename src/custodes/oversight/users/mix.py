@@ -1,7 +1,7 @@
-"""What every step asks about: shares of domains, and items drawn without replacement.
+"""How queries are drawn: shares of the domains, and items without replacement.
 
-Both are random access: a step's draw is worked out from its number alone, with no step before it
-replayed, so that a resumed run asks what an uninterrupted one would have asked.
+Both are random access: a step's draw follows from its number alone, and no earlier step has to be
+replayed, so that a resumed run asks the same as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ GOLDEN = (5**0.5 - 1) / 2
 class Mix:
     """How many queries of each domain a step has.
 
-    A step has each domain's share of the batch, rounded down or up; which of them is a matter of
-    the seed and the step, and over the steps the shares come out as they were asked for. This is
-    systematic sampling whose offset walks by the golden ratio (a sequence of low discrepancy).
+    A step has each domain's share of the batch, rounded down or up depending on the seed and the
+    step; over many steps the shares are exact. This is systematic sampling whose offset moves by
+    the golden ratio (a low-discrepancy sequence).
 
     Args:
         shares: By domain, each at least 0; only their proportions count.
         batch: Queries a step (>= 1).
-        seed: Of the offset's start.
+        seed: Draws the first offset.
 
     Raises:
         ConfigError: A share is negative or not finite, or all are 0.
@@ -60,7 +60,7 @@ class Mix:
         return min(self.batch, int(np.ceil(self._edges[i + 1] - self._edges[i] - 1e-9)))
 
     def positions(self, step: int) -> dict[str, range]:
-        """Say which of each domain's queries, counted over the whole run, fall to a step."""
+        """Return which of each domain's queries, counted over the whole run, a step has."""
         counts_TD = self._counts(step + 1)
         before_D = counts_TD[:-1].sum(axis=0)
         return {
@@ -86,7 +86,7 @@ class Deck(Generic[T]):
     Args:
         items: What to deal, at least one.
         hand: The most that is dealt at once.
-        seed: Of all shuffles.
+        seed: Seeds all shuffles.
     """
 
     def __init__(self, items: Sequence[T], hand: int, seed: int) -> None:
@@ -111,7 +111,7 @@ def checked_shares(mix: Mapping[str, float] | None, domains: Sequence[str]) -> d
     """Return a mix over known domains, equal shares where none is given.
 
     Raises:
-        ConfigError: The mix names a domain that has nothing to ask.
+        ConfigError: The mix names a domain without queries.
     """
     if mix is None:
         return dict.fromkeys(domains, 1.0)
