@@ -13,7 +13,8 @@ __all__ = ["out_of_scope"]
 _WORD = re.compile(r"[^\W\d_]+")
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _CODE = re.compile(
-    r"^\s*(?:def |class |import |from \w+ import |return\b|if \(|for \(|while \(|#include|public |"
+    r"^\s*(?:def |class |import |from \w+ import |return\b|if \(|for \(|while \(|#include|"
+    r"public |"
     r"private |const |let |var |function\b|SELECT |INSERT |</?\w+[^>]*>\s*$|@\w+|print\(|elif |else:|"
     r"try:|except\b|\}|\{|//|/\*)|[;{}]\s*$|^\s*\w+(?:\.\w+)*\(.*\);?\s*$|^\s*\w+ = .+[()\[\]]"
 )
@@ -21,19 +22,67 @@ _CODE = re.compile(
 # The commonest words of some languages, without those that are English words too.
 _LANGUAGES = {
     "Spanish": "el los las una que por con para del se su como pero más muy está son también es y",
-    "French": "le les des une et est que qui dans pour pas sur avec vous je ce il elle nous du au sont",
-    "German": "der und ist nicht das ein eine ich sie es den mit auf für zu von dem sind wie auch wir",
+    "French": "le les des une et est que qui dans pour pas sur avec vous je ce il elle nous "
+    "du au sont",
+    "German": "der und ist nicht das ein eine ich sie es den mit auf für zu von dem sind "
+    "wie auch wir",
     "Italian": "il che di è per una non con sono gli della più ma anche questo ho lo nel alla si",
-    "Portuguese": "o os que de não uma para com é por mais como mas foi são ao você muito também em",
+    "Portuguese": "o os que de não uma para com é por mais como mas foi são ao você muito "
+    "também em",
     "Dutch": "het een van niet en dat zijn voor ik je met op te maar ook wij naar deze wordt",
     "Polish": "nie jest się na to że z w do jak co ale tak czy przez po za dla tego są",
     "Turkish": "bir ve bu için ile çok da ne gibi daha olarak ben var değil ama olan mi en kadar",
     "Swedish": "och att det som en är av för inte på med jag den till har om vi kan ett du",
-    "Indonesian": "yang dan di untuk dengan ini itu tidak dari pada adalah saya ke akan bisa atau kamu",
+    "Indonesian": "yang dan di untuk dengan ini itu tidak dari pada adalah saya ke akan bisa "
+    "atau kamu",
 }
 _COMMON = {name: frozenset(words.split()) for name, words in _LANGUAGES.items()}
 _ENGLISH = frozenset(
-    ["the", "of", "and", "to", "is", "in", "that", "it", "for", "you", "was", "on", "are", "with", "as", "be", "this", "have", "from", "or", "by", "not", "but", "what", "all", "were", "we", "when", "your", "can", "there", "an", "which", "their", "if", "will", "how", "they", "so", "would", "has", "more", "about"]
+    [
+        "the",
+        "of",
+        "and",
+        "to",
+        "is",
+        "in",
+        "that",
+        "it",
+        "for",
+        "you",
+        "was",
+        "on",
+        "are",
+        "with",
+        "as",
+        "be",
+        "this",
+        "have",
+        "from",
+        "or",
+        "by",
+        "not",
+        "but",
+        "what",
+        "all",
+        "were",
+        "we",
+        "when",
+        "your",
+        "can",
+        "there",
+        "an",
+        "which",
+        "their",
+        "if",
+        "will",
+        "how",
+        "they",
+        "so",
+        "would",
+        "has",
+        "more",
+        "about",
+    ]
 )
 
 _LEAST_WORDS = 5

@@ -84,7 +84,7 @@ def validity_control(
     return Control(
         name,
         share >= floor,
-        f"rates the better answer above {worse} in {share:.3f} [{low:.3f}, {high:.3f}] of the pairs "
-        f"of {prompts} prompts it was not fitted on (must be {floor:g} or more)",
+        f"rates the better answer above {worse} in {share:.3f} [{low:.3f}, {high:.3f}] of the "
+        f"pairs of {prompts} prompts it was not fitted on (must be {floor:g} or more)",
         {"share": share, "low": low, "high": high, "prompts": prompts, "floor": floor},
     )
