@@ -22,6 +22,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from custodes.experts.reading import SCALARS, assemble, cut, trimmed
 from custodes.experts.sanity import sanity_control
 from custodes.experts.scoring import Features
 from custodes.experts.text_features import TEXT_FEATURES, text_features
-from custodes.experts.validity_pairs import borderline_pairs, damaged_pairs
+from custodes.experts.validity_pairs import ValidityPair, borderline_pairs, damaged_pairs
 from custodes.models.base import Array, Sampling
 from custodes.models.exchange import ALONE_TOKENS, GIVEN_TOKENS, PLACES, Exchanges
 from custodes.models.resolve import load, load_torch
@@ -211,13 +212,7 @@ def main() -> None:
         pairs = people_pairs(args.data, domain, args)
         validity = [*damaged_pairs(pairs, domain), *borderline_pairs(domain)]
 
-        def fit(sources: Sources, part: Part, domain: str = domain) -> Fitted:
-            def read(chats: Sequence[Chat], texts: Sequence[str]) -> Features:
-                return store.features(chats, texts, sources)
-
-            task = make_task(pairs, validity, domain, len(sources.readings), read)
-            return fit_task(task, part=part, share=SHARE)
-
+        fit = partial(fitted_head, store, pairs, validity, domain)
         heads: dict[str, tuple[Sources, Part]] = {
             domain: (SOURCES[domain], "a"),
             f"{domain}-gold": (GOLD_SOURCES[domain], "b"),
@@ -239,6 +234,21 @@ def main() -> None:
             found[f"{domain} {name}"] = show(f"{domain} {name}", fit(sources, "all"))
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def fitted_head(
+    store: Store,
+    pairs: Sequence[PreferencePair],
+    validity: Sequence[ValidityPair],
+    domain: str,
+    sources: Sources,
+    part: Part,
+) -> Fitted:
+    def read(chats: Sequence[Chat], texts: Sequence[str]) -> Features:
+        return store.features(chats, texts, sources)
+
+    task = make_task(pairs, validity, domain, len(sources.readings), read)
+    return fit_task(task, part=part, share=SHARE)
 
 
 def ship(

@@ -273,7 +273,9 @@ def test_a_failed_fit_is_written_and_says_so(tmp_path: Path) -> None:
     )
 
     assert report.failed
-    assert [c["passed"] for c in report.card.controls if c["name"] == "held-out accuracy"] == [False]
+    assert [c["passed"] for c in report.card.controls if c["name"] == "held-out accuracy"] == [
+        False
+    ]
 
 
 def test_shipped_data_reads(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ _WORD = re.compile(r"[^\W\d_]+")
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _CODE = re.compile(
     r"^\s*(?:def |class |import |from \w+ import |return\b|if \(|for \(|while \(|#include|"
-    r"public |"
-    r"private |const |let |var |function\b|SELECT |INSERT |</?\w+[^>]*>\s*$|@\w+|print\(|elif |else:|"
-    r"try:|except\b|\}|\{|//|/\*)|[;{}]\s*$|^\s*\w+(?:\.\w+)*\(.*\);?\s*$|^\s*\w+ = .+[()\[\]]"
+    r"public |private |const |let |var |function\b|SELECT |INSERT |</?\w+[^>]*>\s*$|@\w+|"
+    r"print\(|elif |else:|try:|except\b|\}|\{|//|/\*)|"
+    r"[;{}]\s*$|^\s*\w+(?:\.\w+)*\(.*\);?\s*$|^\s*\w+ = .+[()\[\]]"
 )
 
 # The commonest words of some languages, without those that are English words too.
