@@ -22,6 +22,7 @@ from custodes.models.base import Array, Sampling, TokenLogprobs, Usage
 from custodes.models.cache import adapter_version, weights_version
 from custodes.models.chat import encode_chats, encode_texts
 from custodes.models.decode import batches, complete, left_padded
+from custodes.models.exchange import Exchanges, read_exchanges
 from custodes.models.formats.weights import first_line, load_weights
 
 if TYPE_CHECKING:
@@ -157,6 +158,20 @@ class TorchModel:
                         pooled[i, j, 0] = message.mean(0).cpu().numpy()
                         pooled[i, j, 1] = message[-1].cpu().numpy()
         return pooled
+
+    def exchanges(
+        self, chats: Sequence[Chat], answers: Sequence[str], layers: Sequence[int]
+    ) -> Exchanges:
+        """Read answers with and without their prompts (see `read_exchanges`)."""
+        rows = encode_texts(self.tokenizer, answers)
+        self._check_fits([len(row) for row in rows])
+        depth = self.model.config.num_hidden_layers
+        if layers and not 0 <= min(layers) <= max(layers) <= depth:
+            raise ModelError(f"no layer {max(layers)} in {self.name}", f"0 to {depth}")
+        with self._counted(rows), self._active():
+            return read_exchanges(
+                self.model, self.tokenizer, chats, answers, layers, budget=self._base.budget
+            )
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Return the weights as one dense model: transformers' names, the adapter merged in.

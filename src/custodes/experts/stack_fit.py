@@ -1,0 +1,260 @@
+"""Fit the three parts of a head and what puts them together: the pure core of `fit_features`.
+
+The numbered steps:
+
+1. Standardise scalars; scale the blocks of features so that each has the same say.
+2. Fit the preference by pairwise ridge to people's pairs and to pairs of stance.
+3. Fit the validity by pairwise ridge to real and damaged answers; turn it into a logit.
+4. Fit how harmful a prompt is, from the state before the answer.
+5. Put the parts together by a pairwise logistic fit, in which each part's value at an answer comes
+   from a fit that saw no answer to its prompt (stacking, Wolpert 1992).
+
+Shapes: N answers, P pairs, F features of the design, K scalars.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from custodes.experts.platt import Platt
+from custodes.experts.ridge import RIDGES, best_ridge, fold_numbers, held_out_margins, ridge_weights
+from custodes.experts.scoring import STACKED, Features, HeadWeights, design, parts, stacked
+
+__all__ = ["PREFERENCE", "SEVERE", "STANCE", "Comparisons", "fit_head_weights"]
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+PREFERENCE = "people"
+"""The kind of a pair that people ordered."""
+
+SEVERE = frozenset({"shuffled", "salad", "mismatch", "repeated", "echo"})
+"""Damages after which nothing is left of an answer to the prompt."""
+
+STANCE = frozenset({"refusal", "bare compliance"})
+"""Kinds of pairs that differ in whether the request is complied with."""
+
+_FOLDS = 5
+_STANCE_IMPORTANCE = 0.3
+_SHARES = {"people": 1.0, "damage": 1.0, "stance": 0.5}
+_STACK_RIDGE = 2.0
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Pairs of answers to one prompt, of which the first is the better one.
+
+    Attributes:
+        better: Row of the better answer; shape (P,).
+        worse: Row of the worse answer; shape (P,).
+        kind: `PREFERENCE`, or the damage or stance that makes the worse one worse.
+        importance: Weight within its kind, > 0; shape (P,).
+    """
+
+    better: Integers
+    worse: Integers
+    kind: tuple[str, ...]
+    importance: Floats
+
+    def __len__(self) -> int:
+        return len(self.better)
+
+    def only(self, wanted: NDArray[np.bool_]) -> Comparisons:
+        """Return some of them, in their order."""
+        kind = tuple(k for k, w in zip(self.kind, wanted, strict=True) if w)
+        return Comparisons(self.better[wanted], self.worse[wanted], kind, self.importance[wanted])
+
+    def are(self, kinds: frozenset[str] | set[str]) -> NDArray[np.bool_]:
+        """Tell which are of one of these kinds."""
+        return np.array([kind in kinds for kind in self.kind], dtype=bool)
+
+
+def fit_head_weights(
+    features: Features,
+    groups: Sequence[str],
+    comparisons: Comparisons,
+    harmful: Floats,
+    blocks: int,
+    *,
+    seed: int = 0,
+) -> tuple[HeadWeights, float]:
+    """Fit a head.
+
+    Args:
+        features: Of N answers.
+        groups: The prompt that each answers; no prompt is on both sides of a split.
+        comparisons: What is to be learnt.
+        harmful: By answer, whether its prompt asks for harm: 1, 0, or NaN where nobody said;
+            all NaN fits no such part. Shape (N,).
+        blocks: Readings that the hidden features consist of.
+        seed: Deals folds.
+
+    Returns:
+        The weights, and the ridge of the preference.
+    """
+    # 1. Scales. No label is used.
+    used = np.unique(np.concatenate([comparisons.better, comparisons.worse]))
+    mean_K = features.scalars[used].mean(axis=0, dtype=np.float64)
+    spread_K = features.scalars[used].std(axis=0, dtype=np.float64) + 1e-6
+    design_NF = design(features, mean_K, spread_K)
+    scale_F = _scale(
+        design_NF[comparisons.better], design_NF[comparisons.worse], blocks, 3 * len(mean_K)
+    )
+    scaled_NF = design_NF * scale_F
+    fold_N = fold_numbers(list(groups), min(_FOLDS, len(set(groups))), seed)
+
+    # 2. Preference.
+    stance_P = comparisons.are(STANCE)
+    people_P = comparisons.are({PREFERENCE})
+    taste = comparisons.only(people_P | stance_P)
+    weight_P = taste.importance * np.where(taste.are(STANCE), _STANCE_IMPORTANCE, 1.0)
+    preference_F, preference_N, ridge = _ridge_part(scaled_NF, taste, weight_P, fold_N)
+
+    # 3. Validity, as a logit whose 0 is the border between real and severely damaged answers.
+    damage = comparisons.only(~people_P & ~stance_P)
+    validity_F, validity_N = np.zeros(len(scale_F)), np.zeros(len(features))
+    border = Platt(1.0, 0.0)
+    if len(damage):
+        validity_F, validity_N, _ = _ridge_part(
+            scaled_NF, damage, _balanced(damage.kind, damage.importance), fold_N
+        )
+        severe = damage.only(damage.are(SEVERE))
+        if len(severe):
+            border = Platt.fit(
+                validity_N[np.unique(severe.better)], validity_N[np.unique(severe.worse)]
+            )
+
+    # 4. Harm of the prompt.
+    harm_D, harm_bias, harm_N = _harm_part(features, groups, harmful, fold_N)
+
+    # 5. Stacking.
+    stacked_NS = stacked(
+        preference_N,
+        border.slope * validity_N + border.offset,
+        features.stance,
+        harm_N,
+    )
+    stack_S = _stack(stacked_NS, comparisons)
+    weights = HeadWeights(
+        mean=mean_K,
+        spread=spread_K,
+        preference=preference_F * scale_F,
+        validity=border.slope * validity_F * scale_F,
+        validity_bias=np.array([border.offset]),
+        harm=harm_D,
+        harm_bias=np.array([harm_bias]),
+        stack=stack_S,
+        bias=np.zeros(1),
+    )
+    people = comparisons.only(people_P)
+    rows = np.concatenate([people.better, people.worse])
+    average = float((parts(weights, features[rows]) @ stack_S).mean()) if len(rows) else 0.0
+    return HeadWeights(**{**vars(weights), "bias": np.array([-average])}), ridge
+
+
+def _ridge_part(
+    scaled_NF: Floats, pairs: Comparisons, importance_P: Floats, fold_N: Integers
+) -> tuple[Floats, Floats, float]:
+    """Fit pairwise ridge; return its weights, its held-out scores of all answers, the strength."""
+    importance_P = importance_P / importance_P.mean()
+    difference_PF = scaled_NF[pairs.better] - scaled_NF[pairs.worse]
+    fold_P = fold_N[pairs.better]
+    gram_PP = difference_PF @ difference_PF.T
+    margin_RP = held_out_margins(gram_PP, importance_P, fold_P, RIDGES)[:, 0]
+    ridge = RIDGES[best_ridge(margin_RP)]
+    score_N = np.zeros(len(scaled_NF))
+    center_F = scaled_NF.mean(axis=0)
+    for fold in np.unique(fold_N):
+        seen = fold_P != fold
+        weight_F = ridge_weights(difference_PF[seen], importance_P[seen], ridge)
+        unseen = fold_N == fold
+        score_N[unseen] = (scaled_NF[unseen] - center_F) @ weight_F
+    weight_F = ridge_weights(difference_PF, importance_P, ridge)
+    return weight_F, score_N + float(center_F @ weight_F), ridge
+
+
+def _harm_part(
+    features: Features, groups: Sequence[str], harmful: Floats, fold_N: Integers
+) -> tuple[Floats, float, Floats]:
+    """Fit which prompts ask for harm; one row a prompt counts."""
+    known = np.isfinite(harmful)
+    if not known.any() or len(set(harmful[known].tolist())) < 2:
+        return np.zeros(0), 0.0, np.zeros(len(features))
+    _, first = np.unique(np.array(groups), return_index=True)
+    rows = first[known[first]]
+    start_ND = features.start.astype(np.float64)
+    mean_D, spread_D = start_ND[rows].mean(axis=0), start_ND[rows].std(axis=0) + 1e-6
+    z_ND = (start_ND - mean_D) / spread_D / np.sqrt(start_ND.shape[1])
+    label_M = 2 * harmful[rows] - 1
+    # Both classes weigh the same, whatever their counts.
+    weight_M = np.where(label_M > 0, 0.5 / (label_M > 0).mean(), 0.5 / (label_M < 0).mean())
+    signed_MD = z_ND[rows] * label_M[:, None]
+    score_N = np.zeros(len(features))
+    for fold in np.unique(fold_N):
+        seen = fold_N[rows] != fold
+        unseen = fold_N == fold
+        score_N[unseen] = z_ND[unseen] @ ridge_weights(signed_MD[seen], weight_M[seen], 0.03)
+    border = Platt.fit(score_N[rows][label_M > 0], score_N[rows][label_M < 0])
+    weight_D = border.slope * ridge_weights(signed_MD, weight_M, 0.03)
+    weight_D = weight_D / spread_D / np.sqrt(start_ND.shape[1])
+    return weight_D, border.offset - float(mean_D @ weight_D), border(score_N)
+
+
+def _stack(stacked_NS: Floats, comparisons: Comparisons) -> Floats:
+    """Fit the weights of the parts: pairwise logistic, each kind of pair with its share."""
+    family = [
+        "people" if kind == PREFERENCE else "stance" if kind in STANCE else "damage"
+        for kind in comparisons.kind
+    ]
+    weight_P = _balanced(comparisons.kind, comparisons.importance)
+    for name, share in _SHARES.items():
+        mine = np.array([member == name for member in family])
+        if mine.any():
+            weight_P[mine] *= share / weight_P[mine].sum()
+    weight_P *= len(weight_P) / weight_P.sum()
+    difference_PS = stacked_NS[comparisons.better] - stacked_NS[comparisons.worse]
+    moving = np.abs(difference_PS).max(axis=0) > 1e-9
+    weight_S = np.zeros(len(STACKED))
+    weight_S[moving] = _pairwise_logistic(difference_PS[:, moving], weight_P)
+    # Preference and validity may count for nothing, but never the wrong way round.
+    weight_S[:3] = np.maximum(weight_S[:3], 0.0)
+    return weight_S
+
+
+def _pairwise_logistic(difference_PS: Floats, weight_P: Floats) -> Floats:
+    """Fit weights whose score of a difference is the logit of the first being better."""
+    from sklearn.linear_model import LogisticRegression
+
+    spread_S = np.abs(difference_PS).mean(axis=0) + 1e-12
+    # Each pair seen from both sides; without that there is only one label.
+    both = np.concatenate([difference_PS, -difference_PS]) / spread_S
+    model = LogisticRegression(C=1 / _STACK_RIDGE, fit_intercept=False, max_iter=1_000)
+    labels = np.repeat([1, 0], len(weight_P))
+    model.fit(both, labels, sample_weight=np.concatenate([weight_P, weight_P]) / 2)
+    return np.asarray(model.coef_[0] / spread_S, np.float64)
+
+
+def _balanced(kinds: Sequence[str], importance_P: Floats) -> Floats:
+    """Give each kind the same total weight."""
+    total = dict.fromkeys(kinds, 0.0)
+    for kind, importance in zip(kinds, importance_P.tolist(), strict=True):
+        total[kind] += importance
+    return np.array([w / total[k] for k, w in zip(kinds, importance_P.tolist(), strict=True)])
+
+
+def _scale(better_PF: Floats, worse_PF: Floats, blocks: int, scalars: int) -> Floats:
+    """Scale to unit spread, and blocks so that all differences have length 1 on average."""
+    spread_F = np.concatenate([better_PF, worse_PF]).std(axis=0) + 1e-6
+    square_F = (((better_PF - worse_PF) / spread_F) ** 2).mean(axis=0)
+    hidden = len(spread_F) - scalars
+    edges = [*np.linspace(0, hidden, blocks + 1).astype(int), len(spread_F)]
+    scale_F = 1 / spread_F
+    for first, last in itertools.pairwise(edges):
+        if last > first:
+            scale_F[first:last] /= np.sqrt((blocks + 1) * square_F[first:last].sum() + 1e-12)
+    return np.asarray(scale_F)
