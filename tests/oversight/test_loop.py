@@ -18,7 +18,7 @@ from custodes.models import Sampling
 from custodes.models.simulated import Dynamics, SimulatedState, next_state
 from custodes.oversight import run as run_module
 from custodes.oversight.config import OverseeConfig
-from custodes.oversight.controls import run_controls
+from custodes.oversight.controls.of_log import run_controls
 from custodes.oversight.events import (
     GoldCard,
     GoldPrompt,

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from custodes.conversation import Query
+from custodes.conversation import PreferencePair, Query
 from custodes.errors import ConfigError, near_misses
 from custodes.experts.expert import DOMAINS, Rating
-from custodes.models.simulated import read_levels
+from custodes.models.simulated import read_levels, write_levels
 
 __all__ = ["NullExpert", "SimulatedExpert"]
 
@@ -90,3 +90,16 @@ def _normal(text: str) -> float:
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     # 53 bits, half a step off both ends, where the quantile is infinite.
     return NormalDist().inv_cdf(((int.from_bytes(digest[:8], "big") >> 11) + 0.5) / 2**53)
+
+
+def simulated_pairs(domain: str) -> list[PreferencePair]:
+    """Return pairs of simulated answers whose order is known: levels of 0.9 against 0.1."""
+    good, bad = write_levels(0.9, 0.1), write_levels(0.1, 0.9)
+    if domain == "helpfulness":
+        good, bad = write_levels(0.9, 0.5), write_levels(0.1, 0.5)
+    if domain == "harmlessness":
+        good, bad = write_levels(0.5, 0.1), write_levels(0.5, 0.9)
+    return [
+        PreferencePair(f"simulated-{i}", ({"role": "user", "content": f"prompt {i}"},), good, bad)
+        for i in range(16)
+    ]

@@ -209,6 +209,8 @@ class OverseeConfig(BaseModel):
         perturbations: What disturbs the loop, and when.
         gold: How the gold score is taken.
         control: Whether to run the loop once more with a Teacher that does nothing.
+        sham: Whether to run the loop once more with a Teacher that trains on the same answers, the
+            better one of two being chosen by chance.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -225,6 +227,7 @@ class OverseeConfig(BaseModel):
     perturbations: tuple[Annotated[Perturbation, ByKind], ...] = ()
     gold: GoldOptions = GoldOptions()
     control: bool = False
+    sham: bool = False
 
     @model_validator(mode="before")
     @classmethod

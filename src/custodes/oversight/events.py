@@ -25,6 +25,7 @@ from custodes.runs.events import Event
 from custodes.runs.lineage import Checkpoint
 
 __all__ = [
+    "AuditEvent",
     "CheckpointEvent",
     "DomainRatings",
     "EndEvent",
@@ -268,6 +269,14 @@ class VerdictEvent:
 
 
 @dataclass(frozen=True)
+class AuditEvent:
+    """What the Experts and the User showed when they were examined after the last step."""
+
+    kind: ClassVar[str] = "audit"
+    controls: tuple[Control, ...]
+
+
+@dataclass(frozen=True)
 class EndEvent:
     """The run is complete."""
 
@@ -275,7 +284,14 @@ class EndEvent:
 
 
 OversightEvent = (
-    StartEvent | CheckpointEvent | GoldEvent | ProbeEvent | StepEvent | VerdictEvent | EndEvent
+    StartEvent
+    | CheckpointEvent
+    | GoldEvent
+    | ProbeEvent
+    | StepEvent
+    | VerdictEvent
+    | AuditEvent
+    | EndEvent
 )
 
 KINDS: dict[str, type[OversightEvent]] = {cls.kind: cls for cls in get_args(OversightEvent)}

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from custodes.control import Control
 from custodes.oversight.events import (
+    AuditEvent,
     CheckpointEvent,
     EndEvent,
     GoldEvent,
@@ -76,6 +78,7 @@ class History:
         start: None where the log ends before it.
         checkpoints, golds, probes, steps: In their order.
         verdicts: By step.
+        audit: The controls of the audit after the last step.
         finished: Whether the run came to its end.
     """
 
@@ -85,6 +88,7 @@ class History:
     probes: tuple[ProbeEvent, ...]
     steps: tuple[StepEvent, ...]
     verdicts: Mapping[int, VerdictEvent]
+    audit: tuple[Control, ...]
     finished: bool
 
     @staticmethod
@@ -106,6 +110,7 @@ class History:
             probes=of_kind(ProbeEvent),
             steps=of_kind(StepEvent),
             verdicts={event.step: event for event in of_kind(VerdictEvent)},
+            audit=tuple(c for event in of_kind(AuditEvent) for c in event.controls),
             finished=bool(of_kind(EndEvent)),
         )
 

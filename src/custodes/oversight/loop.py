@@ -19,8 +19,10 @@ from custodes.conversation import Chat, Query, Response
 from custodes.experts.abstention import require_some
 from custodes.experts.expert import Expert
 from custodes.models.base import Usage
+from custodes.oversight.controls.audit import audit
 from custodes.oversight.controls.serving import serving_check
 from custodes.oversight.events import (
+    AuditEvent,
     CheckpointEvent,
     DomainRatings,
     EndEvent,
@@ -32,7 +34,7 @@ from custodes.oversight.events import (
     VerdictEvent,
 )
 from custodes.oversight.gold import GoldPanel
-from custodes.oversight.log import OversightLog
+from custodes.oversight.log import History, OversightLog
 from custodes.oversight.perturbations.effects import Disturbed, Effects, shares
 from custodes.oversight.perturbations.schedule import Disturbance, Schedule
 from custodes.oversight.roles import Overseer, Teacher, User, Worker
@@ -45,6 +47,7 @@ from custodes.seeds import derive
 __all__ = ["BEFORE_THE_LOOP", "Loop", "Roles"]
 
 BEFORE_THE_LOOP = -1
+AFTER_THE_LOOP = -2
 PROBES = 16
 JUDGED_PAIRS = 24
 
@@ -130,6 +133,7 @@ class Loop:
             self.log.once(VerdictEvent, partial(VerdictEvent.of, step, verdict), step=step)
             if verdict.retrain is not None:
                 self.retrain(step, verdict.retrain)
+        self.log.once(AuditEvent, self.audit)
         self.log.once(EndEvent, EndEvent)
         self.progress("steps", steps, steps)
 
@@ -286,6 +290,13 @@ class Loop:
 
         self.log.once(GoldEvent, measure, step=step)
         self._gold_scores += 1
+
+    def audit(self) -> AuditEvent:
+        """Examine the Experts and the User again, now that there is something to compare with."""
+        history = History.of(self.folder.log.events)
+        with self.clock("audit", AFTER_THE_LOOP):
+            controls = audit(self.roles, history)
+        return AuditEvent(tuple(controls))
 
     def probe_judges(self) -> None:
         """Show LLM judges pairs in both orders, to see whether the order decides."""

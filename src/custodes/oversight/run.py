@@ -10,15 +10,17 @@ from typing import Any
 
 from custodes.oversight.build import build_roles, describe
 from custodes.oversight.config import OverseeConfig
-from custodes.oversight.events import VerdictEvent, decode
+from custodes.oversight.controls.bookkeeping import OverseerPlan
+from custodes.oversight.events import AuditEvent, VerdictEvent, decode
 from custodes.oversight.loop import Loop, Roles
 from custodes.oversight.summary import read_timings, summarise
 from custodes.oversight.teachers.null import NullTeacher
+from custodes.oversight.teachers.sham import ShamTeacher
 from custodes.progress import Progress, silent
 from custodes.runs.events import Event
 from custodes.runs.folder import RunFolder
 
-__all__ = ["oversee", "run_null"]
+__all__ = ["oversee", "run_twin"]
 
 
 def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent) -> dict[str, Any]:
@@ -44,12 +46,16 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
         for note in run.notes:
             progress(note, 1, 1)
         roles = build_roles(config, folder, progress)
-        null_events = None
+        null_events = sham_events = None
         try:
             start = partial(describe, config, roles)
             Loop(run, roles, config.seed, progress).run(config.steps, start)
             if config.control:
-                null_events = run_null(config, settings, run, roles, progress)
+                null = replace(roles, teacher=NullTeacher())
+                null_events = run_twin(config, run, null, "null_run", progress)
+            if config.sham:
+                sham = replace(roles, teacher=ShamTeacher(roles.teacher, seed=config.seed))
+                sham_events = run_twin(config, run, sham, "sham_run", progress)
         finally:
             # A run that was interrupted gets a summary of what it has as well.
             summary = summarise(
@@ -58,54 +64,70 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
                 roles.make_overseer,
                 _timings(folder),
                 null_events,
+                sham_events=sham_events,
+                plan=OverseerPlan(
+                    thresholds=config.overseer.thresholds,
+                    overseer_steps=config.overseer.overseer_steps,
+                    max_retrains=config.overseer.max_retrains,
+                ),
             )
             run.write_summary(summary)
     return summary
 
 
 def _timings(folder: Path) -> list[dict[str, Any]]:
-    """Read how long everything took, the null run as one stage."""
-    null = read_timings(folder / "null_run" / "timings.jsonl")
-    return read_timings(folder / "timings.jsonl") + [row | {"stage": "null run"} for row in null]
+    """Read how long everything took, each control run as one stage."""
+    return read_timings(folder / "timings.jsonl") + [
+        row | {"stage": name.replace("_", " ")}
+        for name in ("null_run", "sham_run")
+        for row in read_timings(folder / name / "timings.jsonl")
+    ]
 
 
-def run_null(
+def run_twin(
     config: OverseeConfig,
-    settings: dict[str, Any],
     run: RunFolder,
     roles: Roles,
+    name: str,
     progress: Progress,
 ) -> list[Event]:
-    """Run the same loop under the same seed with a Teacher that does nothing.
+    """Run the same loop under the same seed with other roles, as a control.
 
     Args:
         config: The config of the run.
-        settings: The same, JSON-ready.
-        run: The run's folder; the null run goes into ``null_run`` in it.
-        roles: The roles of the run.
+        run: The run's folder; the twin goes into a folder of that name in it.
+        roles: The roles of the twin.
+        name: "null_run" or "sham_run".
         progress: Called with each stage.
 
     Returns:
-        The lines of the null run's log.
+        The lines of the twin's log.
     """
-    null = replace(roles, teacher=NullTeacher())
-    with RunFolder(run.path / "null_run", settings) as folder:
+    with RunFolder(run.path / name, config.model_dump(mode="json")) as folder:
         if not folder.resumed:
             # Up to its first retrain the one run is the other, and is not paid for twice.
             folder.log.adopt(_before_first_retrain(run.log.events))
 
         def prefixed(stage: str, done: int, total: int) -> None:
-            progress(f"null run: {stage}", done, total)
+            progress(f"{name.replace('_', ' ')}: {stage}", done, total)
 
-        Loop(folder, null, config.seed, prefixed).run(config.steps, partial(describe, config, null))
+        start = partial(describe, config, roles)
+        Loop(folder, roles, config.seed, prefixed).run(config.steps, start)
         return folder.log.events
 
 
 def _before_first_retrain(rows: Sequence[Event]) -> list[Event]:
+    """Return the events that a twin shares, with the paths as seen from its folder."""
     events = map(decode, rows)
     retrains = (
         i
         for i, event in enumerate(events)
         if isinstance(event, VerdictEvent) and event.retrain is not None
     )
-    return list(rows[: next(retrains, len(rows) - 1) + 1])
+    # A run without a retrain has an audit and an end of its own.
+    ends = (i - 1 for i, row in enumerate(rows) if row["kind"] == AuditEvent.kind)
+    last = next(retrains, next(ends, len(rows) - 1))
+    shared = rows[: last + 1]
+    return [
+        {**row, "adapter": f"../{row['adapter']}"} if row.get("adapter") else row for row in shared
+    ]

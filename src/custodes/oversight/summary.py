@@ -11,7 +11,8 @@ import numpy as np
 
 from custodes.control import Control, failed
 from custodes.experts.expert import Rating
-from custodes.oversight.controls import run_controls
+from custodes.oversight.controls.bookkeeping import OverseerPlan
+from custodes.oversight.controls.of_log import run_controls
 from custodes.oversight.events import GoldEvent, VerdictEvent
 from custodes.oversight.gold import gold_change
 from custodes.oversight.log import History
@@ -34,6 +35,9 @@ def summarise(
     make_overseer: Callable[[], Overseer],
     timings: Sequence[Row],
     null_events: Sequence[Event] | None = None,
+    *,
+    sham_events: Sequence[Event] | None = None,
+    plan: OverseerPlan | None = None,
 ) -> Row:
     """Rebuild what a reader wants to know first.
 
@@ -43,6 +47,8 @@ def summarise(
         make_overseer: Makes an Overseer like the run's, for the controls.
         timings: What `read_timings` returned.
         null_events: The lines of the null run's log, if there was one.
+        sham_events: The lines of the sham run's log, if there was one.
+        plan: What the config says of the Overseer, for the controls.
 
     Returns:
         JSON-ready: ``verdict``, ``controls``, ``gold``, ``series``, ``retrains``,
@@ -50,7 +56,8 @@ def summarise(
     """
     history = History.of(events)
     null = None if null_events is None else History.of(null_events)
-    controls = run_controls(history, make_overseer, null)
+    sham = None if sham_events is None else History.of(sham_events)
+    controls = run_controls(history, make_overseer, null, plan=plan, sham=sham)
     gold = list(_gold(history))
     return {
         "name": name,
@@ -62,6 +69,7 @@ def summarise(
         "perturbations": list(_perturbations(history)),
         "series": list(_series(history)),
         "null_run": None if null is None else _null_run(null),
+        "sham_run": None if sham is None else _null_run(sham),
         "examples": {
             "worst": list(_worst_answers(history)),
             "changed": list(_changed_answers(history)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,10 @@ class Checkpoint:
 
     def to_event(self, folder: Path) -> dict[str, Any]:
         """Return the fields of its event; the adapter's path is relative to the run's folder."""
-        adapter = None if self.adapter is None else self.adapter.relative_to(folder).as_posix()
+        adapter = None
+        if self.adapter is not None:
+            # A control run may stand on a checkpoint of the run that it is a control of.
+            adapter = Path(os.path.relpath(self.adapter, folder)).as_posix()
         return {
             "checkpoint": self.number,
             "adapter": adapter,

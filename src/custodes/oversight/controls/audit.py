@@ -9,16 +9,21 @@ nobody doubts. All of it is drawn from the log, so that a resumed run has the sa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
-from custodes.experts.undoubted import order_control
 
 from custodes.control import Control
 from custodes.conversation import Query
 from custodes.errors import CustodesError
 from custodes.experts.expert import Expert
+from custodes.experts.null import SimulatedExpert, simulated_pairs
+from custodes.experts.sanity import sanity_control
 from custodes.oversight.events import StepEvent
+from custodes.oversight.gold import GoldPanel
 from custodes.oversight.log import History
+from custodes.oversight.users.domain_classifier import FOLDS, DomainClassifier
 from custodes.statistics import correlation
 
 __all__ = ["audit", "with_members"]
@@ -27,22 +32,36 @@ SAMPLE = 24
 """Logged answers that each Expert rates again."""
 TOLERANCE = 0.05
 """How far a rating may be off when the same answer is rated again in another batch."""
+OUT_OF_DOMAIN = 0.25
+"""Share of a User's queries that may be of another domain, beyond the classifier's errors."""
 LEAST_CORRELATION = 0.2
-"""An Expert whose correlation with the gold score is certainly below this measures something else."""
+"""An Expert whose correlation with the gold score is below this does not measure its domain."""
 
 
-def audit(
-    experts: Mapping[str, Expert], gold_queries: Mapping[str, Sequence[Query]], history: History
-) -> list[Control]:
-    """Examine the Experts of a finished loop.
+class Audited(Protocol):
+    """The roles that are examined: those of `custodes.oversight.loop.Roles`."""
+
+    @property
+    def experts(self) -> Mapping[str, Expert]:
+        """The loop's Experts by domain."""
+        ...
+
+    @property
+    def gold(self) -> GoldPanel:
+        """The gold prompts and their scorers."""
+        ...
+
+
+def audit(roles: Audited, history: History) -> list[Control]:
+    """Examine the Experts and the queries of a loop after its last step.
 
     Args:
-        experts: The loop's Experts by domain.
-        gold_queries: The gold prompts by domain.
+        roles: Who is examined.
         history: The run's events.
     """
-    controls: list[Control] = []
-    for domain, expert in experts.items():
+    controls = list(_in_domain(roles, history))
+    gold_queries = roles.gold.queries
+    for domain, expert in roles.experts.items():
         controls.append(_reproducible(expert, domain, history))
         for one in with_members(expert):
             controls += _examined(one, domain, gold_queries.get(domain, ()), history)
@@ -67,9 +86,15 @@ def _examined(
         return
     try:
         yield _agrees(expert, domain, gold_queries, history, agreement).about(subject)
-        yield order_control(expert, order).about(subject)
+        yield _orders(expert, order).about(subject)
     except CustodesError as error:
         yield Control.not_tested(order, str(error)).about(subject)
+
+
+def _orders(expert: Expert, name: str) -> Control:
+    """Show the Expert pairs whose order nobody doubts."""
+    pairs = simulated_pairs(expert.domain) if isinstance(expert, SimulatedExpert) else None
+    return replace(sanity_control(expert, pairs), name=name)
 
 
 def _reproducible(expert: Expert, domain: str, history: History) -> Control:
@@ -110,9 +135,7 @@ def _agrees(
     by_id = {query.id: query for query in queries}
     rows = [
         (by_id[i], text, score)
-        for event in (
-            history.golds[:1] + history.golds[-1:] if len(history.golds) > 1 else history.golds
-        )
+        for event in {id(gold): gold for gold in (*history.golds[:1], *history.golds[-1:])}.values()
         if domain in event.domains
         for i, text, score in zip(
             event.domains[domain].ids,
@@ -144,3 +167,32 @@ def _agrees(
     if r.low > 0:
         return Control(name, True, f"{text} (must exclude 0)", figures)
     return Control(name, None, f"{text}: too few answers to tell", figures)
+
+
+def _in_domain(roles: Audited, history: History) -> Iterator[Control]:
+    """Classify the queries of the log by their words, learnt from the gold prompts."""
+    name = "User asks in the domain"
+    examples = {d: [query.text for query in qs] for d, qs in roles.gold.queries.items()}
+    if len(examples) < 2 or min(map(len, examples.values())) < 4 * FOLDS:
+        yield Control.not_tested(name, "there are too few prompts to learn the domains from")
+        return
+    classifier = DomainClassifier(examples)
+    for domain in examples:
+        texts = {
+            query.text
+            for event in history.steps
+            for query in event.queries
+            if query.domain == domain
+        }
+        if len(texts) < 2 * FOLDS:
+            yield Control.not_tested(f"{name}: {domain}", f"{len(texts)} queries were asked in it")
+            continue
+        share = sum(d == domain for d in classifier.predict(sorted(texts))) / len(texts)
+        least = classifier.accuracy - OUT_OF_DOMAIN
+        yield Control(
+            f"{name}: {domain}",
+            share >= least,
+            f"{share:.0%} of {len(texts)} queries have the words of their domain; of prompts known "
+            f"to be of theirs {classifier.accuracy:.0%} have (at least {least:.0%} must)",
+            {"share": share, "accuracy": classifier.accuracy, "queries": len(texts)},
+        )

@@ -3,46 +3,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from custodes.control import Control
 from custodes.oversight.events import StepEvent, VerdictEvent
 from custodes.oversight.log import History
 
-__all__ = ["bookkeeping_controls"]
+__all__ = ["OverseerPlan", "bookkeeping_controls"]
 
 TOLERANCE = 1e-6
 
 
-def bookkeeping_controls(
-    history: History,
-    domains: Sequence[str],
-    thresholds: Mapping[str, float],
-    overseer_steps: int | None = None,
-    max_retrains: int | None = None,
-) -> Iterator[Control]:
+@dataclass(frozen=True)
+class OverseerPlan:
+    """What the config says of the Overseer.
+
+    Attributes:
+        thresholds: By domain, the rating at or below which it fails, in [0, 1].
+        overseer_steps: Steps from one intercept to the next; None where the Overseer has a rule of
+            its own.
+        max_retrains: Retrains that are allowed; None where there is no limit.
+    """
+
+    thresholds: Mapping[str, float]
+    overseer_steps: int | None = None
+    max_retrains: int | None = None
+
+
+def bookkeeping_controls(history: History, plan: OverseerPlan) -> Iterator[Control]:
     """Check that steps, ratings, verdicts, retrains and checkpoints belong together.
 
     Args:
         history: The run's events.
-        domains: The domains with an Expert.
-        thresholds: By domain, as the config has them.
-        overseer_steps: Steps from one intercept to the next; None where the Overseer has its own
-            rule.
-        max_retrains: Retrains that the config allows; None where there is no limit.
+        plan: What the config says of the Overseer.
     """
     yield _control("steps follow one another", _steps(history))
-    yield _control("ratings belong to their queries", _ratings(history, domains))
+    yield _control("ratings belong to their queries", _ratings(history))
     yield _control("checkpoints follow verdicts", _checkpoints(history))
     yield _control("perturbations act when planned", _perturbations(history))
-    yield _control("verdicts rest on the ratings", _evidence(history, thresholds))
-    if overseer_steps is not None:
+    yield _control("verdicts rest on the ratings", _evidence(history, plan.thresholds))
+    if plan.overseer_steps is not None:
         yield _control(
-            "intercepts are where the config has them", _intercepts(history, overseer_steps)
+            "intercepts are where the config has them", _intercepts(history, plan.overseer_steps)
         )
-    if max_retrains is not None:
+    if plan.max_retrains is not None:
         count = sum(verdict.retrain is not None for verdict in history.verdicts.values())
-        problem = f"{count} retrains, {max_retrains} allowed" if count > max_retrains else ""
+        allowed = plan.max_retrains
+        problem = f"{count} retrains, {allowed} allowed" if count > allowed else ""
         yield _control("retrains within the budget", iter([problem] if problem else []))
 
 
@@ -60,14 +68,16 @@ def _steps(history: History) -> Iterator[str]:
         yield f"the steps are numbered {numbers[:5]} …"
     for event in history.steps:
         if len(event.queries) != len(event.responses):
-            yield f"step {event.step}: {len(event.queries)} queries, {len(event.responses)} responses"
+            counts = f"{len(event.queries)} queries, {len(event.responses)} responses"
+            yield f"step {event.step} has {counts}"
         if not event.queries:
             yield f"step {event.step} asked nothing"
         if event is not history.steps[-1] and event.step not in history.verdicts:
             yield f"step {event.step} has no verdict"
 
 
-def _ratings(history: History, domains: Sequence[str]) -> Iterator[str]:
+def _ratings(history: History) -> Iterator[str]:
+    domains = {expert.domain for expert in history.start.experts} if history.start else set()
     for event in history.steps:
         for domain, ratings in event.ratings.items():
             expected = tuple(i for i, q in enumerate(event.queries) if q.domain == domain)
@@ -79,8 +89,8 @@ def _ratings(history: History, domains: Sequence[str]) -> Iterator[str]:
             if not all(math.isfinite(v) and 0 <= v <= 1 for v in values):
                 yield f"step {event.step}: a rating of {domain} is outside [0, 1]"
             if not _disturbed(event) and ratings.seen != ratings.clean:
-                yield f"step {event.step}: the Overseer saw other ratings of {domain} than the Expert's"
-        unrated = {q.domain for q in event.queries} & set(domains) - set(event.ratings)
+                yield f"step {event.step}: the Overseer saw other ratings of {domain}, undisturbed"
+        unrated = {q.domain for q in event.queries} & domains - set(event.ratings)
         if event.ratings and unrated:
             yield f"step {event.step}: queries of {sorted(unrated)[0]} were not rated"
 
@@ -167,7 +177,8 @@ def _compare(
         if domain in thresholds and abs(evidence.threshold - thresholds[domain]) > TOLERANCE:
             yield f"{where} used the threshold {evidence.threshold:g}"
         if evidence.failing != (evidence.n > 0 and evidence.statistic <= evidence.threshold):
-            yield f"{where} calls {evidence.statistic:.3f} {'failing' if evidence.failing else 'passing'}"
+            outcome = "failing" if evidence.failing else "passing"
+            yield f"{where} calls {evidence.statistic:.3f} {outcome}"
         # A lower bound and the worst rating are never above the mean.
         if evidence.n and evidence.statistic > mean + TOLERANCE:
             yield f"{where} weighs the ratings as {evidence.statistic:.3f}, above their mean"

@@ -6,6 +6,9 @@ import math
 from collections.abc import Callable, Iterator
 
 from custodes.control import Control, ordered
+from custodes.oversight.controls.bookkeeping import OverseerPlan, bookkeeping_controls
+from custodes.oversight.controls.overseer import overseer_controls
+from custodes.oversight.controls.teaching import sham_controls, teaching_controls
 from custodes.oversight.events import CheckpointEvent, GoldCard
 from custodes.oversight.gold import gold_change
 from custodes.oversight.log import History
@@ -18,7 +21,12 @@ MOST_ABSTENTIONS = 0.5
 
 
 def run_controls(
-    history: History, make_overseer: Callable[[], Overseer], null: History | None = None
+    history: History,
+    make_overseer: Callable[[], Overseer],
+    null: History | None = None,
+    *,
+    plan: OverseerPlan | None = None,
+    sham: History | None = None,
 ) -> list[Control]:
     """Check a run by its log.
 
@@ -26,6 +34,8 @@ def run_controls(
         history: The run's events.
         make_overseer: Makes an Overseer like the run's.
         null: The events of its null run, if there was one.
+        plan: What the config says of the Overseer; without it no control compares with the config.
+        sham: The events of its sham run, if there was one.
 
     Returns:
         The controls: those that failed first, then those that were not tested.
@@ -38,7 +48,12 @@ def run_controls(
             *_perturbations(history),
             *_gold(history),
             _verdicts(history, make_overseer()),
+            *teaching_controls(history),
+            *history.audit,
+            *(overseer_controls(make_overseer, plan) if plan else ()),
+            *(bookkeeping_controls(history, plan) if plan else ()),
             *_null_run(history, null),
+            *sham_controls(history, sham),
         ]
     )
 
@@ -186,6 +201,10 @@ def _gold_stays(null: History, domain: str) -> Control:
     if len(null.golds) < 2:
         return Control.not_tested(
             name, "the null run took the gold score only once, since it was never retrained"
+        )
+    if any(event.intervention == "weight_noise" for event in null.checkpoints):
+        return Control.not_tested(
+            name, "its weights changed, too: the perturbations put noise on them"
         )
     change = gold_change(null.golds[0].domains[domain], null.golds[-1].domains[domain]).change
     return Control(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from custodes.control import Control
 from custodes.experts.expert import Rating
+from custodes.oversight.controls.bookkeeping import OverseerPlan
 from custodes.oversight.roles import Overseer
 
 __all__ = ["overseer_controls"]
@@ -18,11 +19,7 @@ CLEAR = 0.95
 """Thresholds above this, or below 1 - CLEAR, leave no room for clearly good or bad ratings."""
 
 
-def overseer_controls(
-    make_overseer: Callable[[], Overseer],
-    thresholds: Mapping[str, float],
-    max_retrains: int | None = None,
-) -> list[Control]:
+def overseer_controls(make_overseer: Callable[[], Overseer], plan: OverseerPlan) -> list[Control]:
     """Show an Overseer ratings that are all good, and ratings that are all bad in one domain.
 
     The expected decisions follow from what an Overseer is for, not from its code, so that a
@@ -31,13 +28,12 @@ def overseer_controls(
 
     Args:
         make_overseer: Makes an Overseer like the run's.
-        thresholds: By domain, the rating at or below which it fails, in [0, 1].
-        max_retrains: Retrains that the Overseer may order, None where there is no limit.
+        plan: What the config says of it.
 
     Returns:
         One control for good ratings, and one for each domain.
     """
-    domains = list(thresholds)
+    thresholds, domains = plan.thresholds, list(plan.thresholds)
     unclear = [d for d, t in thresholds.items() if not 1 - CLEAR <= t <= CLEAR]
     good_name, reason = "Overseer passes good ratings", ""
     if unclear:
@@ -45,7 +41,7 @@ def overseer_controls(
             f"the threshold of {unclear[0]} is {thresholds[unclear[0]]:g}: no rating is clearly "
             "above and none clearly below it"
         )
-    if max_retrains == 0:
+    if plan.max_retrains == 0:
         reason = "the Overseer may order no retrain"
     if reason:
         return [

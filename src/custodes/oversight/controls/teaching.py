@@ -11,10 +11,14 @@ from custodes.oversight.gold import GoldMeasurement
 from custodes.oversight.log import History
 from custodes.statistics import PairedChange, paired_change
 
-__all__ = ["teaching_controls"]
+__all__ = ["sham_controls", "teaching_controls"]
 
 ALPHA = 0.005
 """One-sided error rate of calling a fall of the gold score real. Small: a run has several."""
+
+
+WORTHWHILE = 0.2
+"""A sham run that could have shown a difference of so many logits, and did not, is evidence."""
 
 
 @dataclass(frozen=True)
@@ -105,3 +109,32 @@ def _holds(history: History) -> Iterator[Control]:
             text,
             {"change": change.mean, "se": change.se, "largest_rise": rise},
         )
+
+
+def sham_controls(history: History, sham: History | None) -> Iterator[Control]:
+    """Compare each taught domain's gold score with that of the sham run.
+
+    In the sham run the Teacher trains as much, on the same answers, but chance decides which of two
+    is the better. What the run has beyond it is due to the ratings.
+    """
+    if sham is None or not sham.golds or len(history.golds) < 2:
+        return
+    ours, theirs = history.golds[-1].domains, sham.golds[-1].domains
+    for domain in dict.fromkeys(retrain.domain for retrain in retrains(history)):
+        name = f"training beats a sham: {domain}"
+        if len(sham.golds) < 2:
+            yield Control.not_tested(name, "the sham run was never retrained")
+            continue
+        change = change_between(theirs[domain], ours[domain])
+        text = (
+            f"after the last retrain the gold score of {domain} is {change.mean:+.2f} "
+            f"(SE {change.se:.2f}) above that of the same run with pairs in random order"
+        )
+        figures = {"difference": change.mean, "se": change.se, "prompts": change.n}
+        if change.p_rise <= 0.05:
+            yield Control(name, True, text, figures)
+        elif change.p_fall <= ALPHA or change.detectable <= WORTHWHILE:
+            yield Control(name, False, f"{text}: the ratings taught nothing", figures)
+        else:
+            text += f"; a difference of {change.detectable:.2f} is detected with 80% power"
+            yield Control(name, None, text, figures)

@@ -1,9 +1,11 @@
 """The Teacher of the simulated Worker: it gathers real pairs, and training is one step of dynamics.
 
 The pairs are gathered as the `DpoTeacher` gathers them: several answers of the Worker to each
-query, ranked by the domain's Expert. Training moves the Worker's latent state. Of pairs of which a
-share s is swapped it gains 1 - 2s of what it would have gained otherwise: nothing where half are
-swapped, the opposite where all are.
+query, ranked by the domain's Expert. Training moves the Worker's latent state by what the pairs
+say, which the answers' latent levels tell and not the Expert: where a share s of the pairs prefers
+the truly worse answer, it gains 1 - 2s of what it would have gained otherwise, nothing where half
+of them do and the opposite where all do. A Teacher with a flipped Expert so does what a real one
+would do: harm.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 from custodes.conversation import PreferencePair, Query
 from custodes.errors import ConfigError, ModelError, near_misses
 from custodes.experts.expert import Expert
-from custodes.models.simulated import Dynamics, SimulatedModel, next_state
+from custodes.models.simulated import Dynamics, SimulatedModel, next_state, read_levels
 from custodes.oversight.roles import Worker
 from custodes.oversight.teachers.answers import draw, rate_answers
 from custodes.oversight.teachers.preference_pairs import PreferenceData, rank
@@ -88,9 +90,7 @@ class SimulatedTeacher:
             raise ModelError("the simulated Teacher cannot teach this Worker", "use the DpoTeacher")
         before, after, parent = model.state, model.state, worker.checkpoint
         if pairs:
-            gathered = data.pairs
-            swapped = sum(ours != theirs for ours, theirs in zip(gathered, pairs, strict=True))
-            gain = self.dynamics.gain * (1 - 2 * swapped / len(pairs))
+            gain = self.dynamics.gain * (1 - 2 * share_reversed(domain, pairs))
             dynamics = replace(self.dynamics, gain=gain)
             after = next_state(before, domain, dynamics, derive(self.seed, "retrain", step))
             after.save(folder)
@@ -106,3 +106,18 @@ class SimulatedTeacher:
                 "controls": [control.to_dict() for control in data.controls()],
             },
         )
+
+
+def share_reversed(domain: str, pairs: Sequence[PreferencePair]) -> float:
+    """Return the share of pairs whose chosen answer has the truly worse level, in [0, 1].
+
+    Pairs with an answer that no simulated Worker wrote are left out; without any other the share
+    is 0.5, from which nothing is learnt.
+    """
+    which, sign = (0, 1) if domain == "helpfulness" else (1, -1)
+    margins = []
+    for pair in pairs:
+        chosen, rejected = read_levels(pair.chosen), read_levels(pair.rejected)
+        if chosen is not None and rejected is not None:
+            margins.append(sign * (chosen[which] - rejected[which]))
+    return sum((m < 0) + 0.5 * (m == 0) for m in margins) / len(margins) if margins else 0.5

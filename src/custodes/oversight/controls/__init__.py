@@ -1,0 +1,1 @@
+"""Controls of an overseen run: for every result, what would have exposed it."""
