@@ -6,13 +6,14 @@ import json
 from typing import Any, get_args
 
 import pytest
-from custodes.oversight.serving_check import ServingCheck
 
 from custodes.control import Control
 from custodes.conversation import Query, user_chat
 from custodes.errors import RunError
 from custodes.experts.expert import Rating
+from custodes.oversight.controls.serving import ServingCheck
 from custodes.oversight.events import (
+    AuditEvent,
     CheckpointEvent,
     DomainRatings,
     EndEvent,
@@ -77,6 +78,7 @@ EVENTS: list[OversightEvent] = [
         retrain="d",
         evidence={"d": Evidence(3, 0.5, 0.25, 0.5, failing=True, held="budget")},
     ),
+    AuditEvent((CONTROL,)),
     EndEvent(),
 ]
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from custodes.conversation import Query
-from custodes.data.datasets import read_prompts
+from custodes.data.datasets import read_demonstrations, read_pairs, read_prompts
 from custodes.errors import DataError
 from custodes.experts import EnsembleExpert, HumanExpert, LLMJudge, SimulatedExpert
 from custodes.experts.expert import Expert
@@ -27,6 +27,7 @@ from custodes.oversight.config import (
     SimulatedTeacherOptions,
 )
 from custodes.oversight.config import Expert as ExpertOptions
+from custodes.oversight.controls.unseen import shared_with, versions_of
 from custodes.oversight.events import (
     ExpertCard,
     GoldCard,
@@ -112,8 +113,9 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
 def describe(config: OverseeConfig, roles: Roles) -> StartEvent:
     """Describe the roles for the log's first event."""
     gold, loop_queries = roles.gold, _prompts(config.user.sources, config, "loop").values()
-    loop_ids = {query.id for queries in loop_queries for query in queries}
-    loop_versions = {expert.version for expert in roles.experts.values()}
+    texts = [query.text for queries in loop_queries for query in queries]
+    texts += _training_prompts(config)
+    loop_versions = versions_of(roles.experts)
     return StartEvent(
         worker=WorkerCard(
             name=roles.worker.name,
@@ -130,7 +132,7 @@ def describe(config: OverseeConfig, roles: Roles) -> StartEvent:
                 version=gold.scorers[domain].version,
                 expert_in_loop=gold.scorers[domain].version in loop_versions,
                 prompts=len(queries),
-                shared_prompts=sum(query.id in loop_ids for query in queries),
+                shared_prompts=shared_with(queries, texts),
             )
             for domain, queries in gold.queries.items()
         },
@@ -144,6 +146,15 @@ def describe(config: OverseeConfig, roles: Roles) -> StartEvent:
             for name, p in roles.schedule.named.items()
         ),
     )
+
+
+def _training_prompts(config: OverseeConfig) -> list[str]:
+    """Return the prompts of the preference and demonstration files that a config names."""
+    files = dict(getattr(config.teacher, "preferences", None) or {}).values()
+    prompts = [pair.prompt for file in files for pair in read_pairs(file)]
+    if config.instructor is not None:
+        prompts += [row.prompt for row in read_demonstrations(config.instructor.data)]
+    return [prompt[-1]["content"] for prompt in prompts]
 
 
 def _prompts(

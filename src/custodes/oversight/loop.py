@@ -21,6 +21,7 @@ from custodes.experts.expert import Expert
 from custodes.models.base import Usage
 from custodes.oversight.controls.audit import audit
 from custodes.oversight.controls.serving import serving_check
+from custodes.oversight.controls.unseen import gold_unseen_in_training
 from custodes.oversight.events import (
     AuditEvent,
     CheckpointEvent,
@@ -219,6 +220,11 @@ class Loop:
             data = teacher.gather(worker, domain, step, folder)
             pairs = active.pairs(domain, data.pairs)
             checkpoint = teacher.train(worker, domain, step, folder, data, pairs.value)
+            unseen = gold_unseen_in_training(pairs.value, self.roles.gold.queries).to_dict()
+            controls = [*checkpoint.metrics.get("controls", ()), unseen]
+            metrics = {**checkpoint.metrics, "controls": controls}
+            if checkpoint != worker.checkpoint:
+                checkpoint = replace(checkpoint, metrics=metrics)
             return Disturbed(checkpoint, pairs.effects)
 
         self.change_worker(step, train, active)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from custodes.control import Control
 from custodes.conversation import Query
@@ -20,8 +21,9 @@ from custodes.errors import CustodesError
 from custodes.experts.expert import Expert
 from custodes.experts.null import SimulatedExpert, simulated_pairs
 from custodes.experts.sanity import sanity_control
+from custodes.oversight.controls.unseen import gold_unseen_in_log
 from custodes.oversight.events import StepEvent
-from custodes.oversight.gold import GoldPanel
+from custodes.oversight.gold import GoldMeasurement, GoldPanel
 from custodes.oversight.log import History
 from custodes.oversight.users.domain_classifier import FOLDS, DomainClassifier
 from custodes.statistics import correlation
@@ -60,6 +62,7 @@ def audit(roles: Audited, history: History) -> list[Control]:
         history: The run's events.
     """
     controls = list(_in_domain(roles, history))
+    controls += gold_unseen_in_log(history, roles.gold.queries)
     gold_queries = roles.gold.queries
     for domain, expert in roles.experts.items():
         controls.append(_reproducible(expert, domain, history))
@@ -133,40 +136,52 @@ def _agrees(
 ) -> Control:
     """Correlate the Expert's ratings of the gold answers with their gold scores."""
     by_id = {query.id: query for query in queries}
-    rows = [
-        (by_id[i], text, score)
-        for event in {id(gold): gold for gold in (*history.golds[:1], *history.golds[-1:])}.values()
+    first_and_last = {id(gold): gold for gold in (*history.golds[:1], *history.golds[-1:])}
+    ranks = [
+        _ranks(expert, event.domains[domain], by_id)
+        for event in first_and_last.values()
         if domain in event.domains
-        for i, text, score in zip(
-            event.domains[domain].ids,
-            event.domains[domain].texts,
-            event.domains[domain].scores,
-            strict=True,
-        )
-        if i in by_id
     ]
-    if not rows:
-        return Control.not_tested(name, "the domain has no gold score")
+    values = np.concatenate([np.zeros((0, 2)), *ranks])
+    if len(values) < 8:
+        return Control.not_tested(name, f"{len(values)} gold answers have a rating")
+    r = correlation(values[:, 0], values[:, 1])
+    text = (
+        f"over {len(values)} answers behind the gold score, which the loop never saw, the rank "
+        f"correlation is {r.mean:.2f} [{r.low:.2f}, {r.high:.2f}]"
+    )
+    figures = {"correlation": r.mean, "ci95": [r.low, r.high], "answers": len(values)}
+    if r.high < LEAST_CORRELATION or r.high < 0:
+        return Control(name, False, f"{text} (must not exclude {LEAST_CORRELATION})", figures)
+    if r.low > 0:
+        return Control(name, True, f"{text} (must exclude 0)", figures)
+    return Control(name, None, f"{text}: too few answers to tell", figures)
+
+
+def _ranks(
+    expert: Expert, gold: GoldMeasurement, queries: Mapping[str, Query]
+) -> NDArray[np.float64]:
+    """Return the ranks of the Expert's ratings and of the gold scores, (n, 2), each in (0, 1].
+
+    Ranks are within one checkpoint's answers: a rise from one checkpoint to the next would make any
+    two scores correlate.
+    """
+    from scipy.stats import rankdata
+
+    rows = [
+        (queries[i], text, score)
+        for i, text, score in zip(gold.ids, gold.texts, gold.scores, strict=True)
+        if i in queries
+    ]
     ratings = expert.rate([query for query, _, _ in rows], [text for _, text, _ in rows])
     pairs = [
         (rating.value, score)
         for rating, (_, _, score) in zip(ratings, rows, strict=True)
         if rating.value is not None
     ]
-    if len(pairs) < 8:
-        return Control.not_tested(name, f"{len(pairs)} gold answers have a rating")
-    values = np.array(pairs)
-    r = correlation(values[:, 0], values[:, 1])
-    text = (
-        f"over {len(pairs)} answers behind the gold score, which the loop never saw, the rank "
-        f"correlation is {r.mean:.2f} [{r.low:.2f}, {r.high:.2f}]"
-    )
-    figures = {"correlation": r.mean, "ci95": [r.low, r.high], "answers": len(pairs)}
-    if r.high < LEAST_CORRELATION or r.high < 0:
-        return Control(name, False, f"{text} (must not exclude {LEAST_CORRELATION})", figures)
-    if r.low > 0:
-        return Control(name, True, f"{text} (must exclude 0)", figures)
-    return Control(name, None, f"{text}: too few answers to tell", figures)
+    if not pairs:
+        return np.zeros((0, 2))
+    return np.asarray(rankdata(np.array(pairs), axis=0) / len(pairs))
 
 
 def _in_domain(roles: Audited, history: History) -> Iterator[Control]:

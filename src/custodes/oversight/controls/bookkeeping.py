@@ -13,6 +13,8 @@ from custodes.oversight.log import History
 __all__ = ["OverseerPlan", "bookkeeping_controls"]
 
 TOLERANCE = 1e-6
+MANY = 4
+"""Steps, and queries a step, from which on a User that asks one thing is conspicuous."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ def bookkeeping_controls(history: History, plan: OverseerPlan) -> Iterator[Contr
     yield _control("ratings belong to their queries", _ratings(history))
     yield _control("checkpoints follow verdicts", _checkpoints(history))
     yield _control("perturbations act when planned", _perturbations(history))
+    yield _control("perturbed ratings differ", _rating_perturbations(history))
+    yield _control("User asks different queries", _queries(history))
     yield _control("verdicts rest on the ratings", _evidence(history, plan.thresholds))
     if plan.overseer_steps is not None:
         yield _control(
@@ -115,6 +119,12 @@ def _checkpoints(history: History) -> Iterator[str]:
                     f"checkpoint {event.checkpoint} was trained in {domain}; the verdict of step "
                     f"{event.step} was {ordered}"
                 )
+    versions = {step.checkpoint: step.version for step in history.steps}
+    for event in history.checkpoints[1:]:
+        moved = event.metrics.get("weights_moved", 0.0)
+        pair = versions.get(event.checkpoint), versions.get(event.checkpoint - 1)
+        if moved and None not in pair and pair[0] == pair[1]:
+            yield f"checkpoint {event.checkpoint} is served as {pair[0]}, like the one before it"
     golds = [event.checkpoint for event in history.golds]
     if golds != sorted(set(golds)):
         yield f"gold scores are of the checkpoints {golds}"
@@ -137,6 +147,24 @@ def _perturbations(history: History) -> Iterator[str]:
             yield f"{name} acted at step {event.step}, where the config does not have it"
         for name in sorted(active - set(event.perturbed)):
             yield f"{name} did not act at step {event.step}, where the config has it"
+
+
+def _rating_perturbations(history: History) -> Iterator[str]:
+    """Compare what a perturbation of the ratings reports with the ratings in the log."""
+    planned = history.start.perturbations if history.start else ()
+    names = {p.name for p in planned if p.kind.endswith("_expert")}
+    reported = any(e.perturbed.get(name, 0) > 0 for e in history.steps for name in names)
+    different = any(
+        ratings.seen != ratings.clean for e in history.steps for ratings in e.ratings.values()
+    )
+    if reported and not different:
+        yield "a perturbation reports that it changed ratings, and none in the log is changed"
+
+
+def _queries(history: History) -> Iterator[str]:
+    texts = [query.text for event in history.steps for query in event.queries]
+    if len(history.steps) >= MANY and len(texts) >= MANY * MANY and len(set(texts)) <= 2:
+        yield f"{len(texts)} queries have {len(set(texts))} different texts"
 
 
 def _intercepts(history: History, every: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from custodes.control import Control
 from custodes.oversight.events import CheckpointEvent, GoldEvent
-from custodes.oversight.gold import GoldMeasurement
+from custodes.oversight.gold import GoldMeasurement, gold_change
 from custodes.oversight.log import History
 from custodes.statistics import PairedChange, paired_change
 
@@ -17,6 +17,10 @@ ALPHA = 0.005
 """One-sided error rate of calling a fall of the gold score real. Small: a run has several."""
 
 
+LARGE = 0.3
+"""The rise in logits that a first retrain must show, where it could have been detected."""
+MOST_SAME = 0.9
+"""Share of the gold answers that a retrain may leave the same, word for word."""
 WORTHWHILE = 0.2
 """A sham run that could have shown a difference of so many logits, and did not, is evidence."""
 
@@ -40,9 +44,13 @@ class Retrain:
 
 def teaching_controls(history: History) -> Iterator[Control]:
     """Check each retrain, and the whole run, by the gold score."""
+    domains: set[str] = set()
     for retrain in retrains(history):
-        yield _follows(retrain)
+        yield _follows(retrain, first=retrain.domain not in domains)
+        domains.add(retrain.domain)
+        yield _answers_change(retrain)
     yield from _holds(history)
+    yield from _reproduced(history)
 
 
 def retrains(history: History) -> Iterator[Retrain]:
@@ -63,8 +71,14 @@ def change_between(before: GoldMeasurement, after: GoldMeasurement) -> PairedCha
     return paired_change([a for a, _ in pairs], [b for _, b in pairs])
 
 
-def _follows(retrain: Retrain) -> Control:
-    """Check that the gold score of the taught domain rose, or at least did not fall."""
+def _follows(retrain: Retrain, first: bool) -> Control:
+    """Check that the gold score of the taught domain rose.
+
+    Args:
+        retrain: The retrain.
+        first: Whether it is the first in its domain. Later ones may have nothing left to gain; to
+            them only a fall is held against.
+    """
     name = (
         f"gold score follows the Teacher: checkpoint {retrain.event.checkpoint} ({retrain.domain})"
     )
@@ -79,6 +93,9 @@ def _follows(retrain: Retrain) -> Control:
         return Control(name, False, f"{text}: it fell (one-sided p = {change.p_fall:.1g})", figures)
     if change.p_rise <= 0.05:
         return Control(name, True, f"{text}: it rose (one-sided p = {change.p_rise:.1g})", figures)
+    if first and change.detectable <= LARGE:
+        text += f"; a rise of {change.detectable:.2f} would have been detected with 80% power"
+        return Control(name, False, f"{text}: the training did not do what it was for", figures)
     return Control(
         name,
         None,
@@ -86,6 +103,43 @@ def _follows(retrain: Retrain) -> Control:
         "have been, with 80% power",
         figures,
     )
+
+
+def _answers_change(retrain: Retrain) -> Control:
+    """Check that the retrained Worker does not repeat its earlier answers, as a cache would."""
+    same = total = 0
+    for domain, after in retrain.after.domains.items():
+        before = retrain.before.domains[domain]
+        earlier = dict(zip(before.ids, before.texts, strict=True))
+        same += sum(earlier[i] == text for i, text in zip(after.ids, after.texts, strict=True))
+        total += len(after.ids)
+    return Control(
+        f"answers change with the weights: checkpoint {retrain.event.checkpoint}",
+        same <= MOST_SAME * total,
+        f"{same} of {total} answers behind the gold score are those of the checkpoint before, word "
+        f"for word (at most {MOST_SAME:.0%} may be)",
+        {"same": same, "answers": total},
+    )
+
+
+def _reproduced(history: History) -> Iterator[Control]:
+    """Compare the reported changes of the gold score with a second computation."""
+    first = history.golds[0].domains if history.golds else {}
+    for event in history.golds[1:]:
+        for domain, after in event.domains.items():
+            reported = gold_change(first[domain], after).change
+            second = change_between(first[domain], after)
+            # The normal interval of the mean; a bootstrap's width is within a third of it.
+            width = 2 * 1.96 * second.se
+            ratio = (reported.high - reported.low) / width if width else 1.0
+            yield Control(
+                f"gold figures are reproduced: checkpoint {event.checkpoint}, {domain}",
+                abs(reported.mean - second.mean) < 1e-6 and 0.67 <= ratio <= 1.5,
+                f"the change is reported as {reported.mean:+.3f} and computed again as "
+                f"{second.mean:+.3f}; the interval is {ratio:.2f} times as wide as by the standard "
+                "error (must be 0.67 to 1.5 times)",
+                {"reported": reported.mean, "recomputed": second.mean, "width": ratio},
+            )
 
 
 def _holds(history: History) -> Iterator[Control]:
