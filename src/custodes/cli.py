@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg
 
 from custodes.errors import CustodesError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 __all__ = ["main"]
 
@@ -256,8 +259,12 @@ def config(verb: Positional[Literal["oversee", "diff", "drift"]]) -> None:
     from custodes.oversight.config import OverseeConfig
     from custodes.reference import config_reference
 
-    models = {"oversee": OverseeConfig, "diff": DiffConfig, "drift": DriftConfig}
-    sys.stdout.write(config_reference(models[verb]))
+    configs: dict[str, type[BaseModel]] = {
+        "oversee": OverseeConfig,
+        "diff": DiffConfig,
+        "drift": DriftConfig,
+    }
+    sys.stdout.write(config_reference(configs[verb]))
 
 
 def _say(text: str) -> None:
