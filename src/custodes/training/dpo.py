@@ -51,10 +51,10 @@ class DpoOptions:
     """Direct preference optimisation.
 
     Attributes:
-        epochs: Passes over the pairs; 0 leaves it out.
+        epochs: Passes over the pairs; 0 skips this training.
         batch: Pairs a step.
-        learning_rate: At the first step; it falls to 0 at the last, linearly.
-        beta: How much straying from the parent costs; the smaller, the further it strays.
+        learning_rate: Learning rate at the first step; it falls linearly to 0.
+        beta: Strength of the pull towards the parent; with a smaller one the model moves further.
         max_length: Longest prompt and answer together, in tokens; the answer is cut there.
     """
 

@@ -43,8 +43,8 @@ class LoraOptions:
     Attributes:
         rank: Rank of the change to each weight matrix.
         alpha: The change is scaled by alpha / rank.
-        targets: Matrices it is put on, by the last part of their names; all linear layers but the
-            output head by default.
+        targets: The adapted matrices, by the last part of their names; by default all linear layers
+            but the output head.
     """
 
     rank: Annotated[int, Field(ge=1, le=1024)] = 16
