@@ -208,9 +208,9 @@ def _visible(segments: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """
     import torch
 
-    asking, asked = segments[:, :, None], segments[:, None, :]
+    query, key = segments[:, :, None], segments[:, None, :]
     place = torch.arange(segments.shape[1])
-    visible = (place[:, None] >= place) & ((asking == asked) | (asked == 0))
+    visible = (place[:, None] >= place) & ((query == key) | (key == 0))
     return torch.where(visible, 0.0, torch.finfo(dtype).min).to(dtype)[:, None]
 
 
