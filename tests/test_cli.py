@@ -158,7 +158,8 @@ def test_help_waits_for_nothing_heavy() -> None:
 
 
 def test_the_reference_of_the_config_is_what_the_code_says() -> None:
-    assert (ROOT / "docs" / "config.md").read_text() == config_reference(OverseeConfig)
+    reference = ROOT / "docs" / "reference" / "oversee_config.md"
+    assert reference.read_text() == config_reference(OverseeConfig)
     assert (ROOT / "docs" / "diff_options.md").read_text() == config_reference(DiffConfig)
 
 

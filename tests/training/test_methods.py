@@ -171,6 +171,12 @@ def test_a_training_that_does_not_move_fails_its_controls(
     assert failed(sft(model, rows, SFT, **HOW)) == {"sft has a gradient"}
 
 
+def test_a_single_step_tests_no_margin(lora: Any, pairs: list[PreferencePair]) -> None:
+    result = dpo(lora(), pairs[:4], DPO, **HOW)
+    assert len(result.series["margin"]) == 1
+    assert {c.name for c in result.controls if c.passed is None} == {"dpo prefers the chosen"}
+
+
 @pytest.mark.parametrize("method", ["sft", "dpo"])
 def test_a_loss_that_is_no_number_stops_it(
     lora: Any, pairs: list[PreferencePair], rows: list[Demonstration], method: str

@@ -69,7 +69,7 @@ class EnsembleExpert:
         decisive = [combine, quorum, *(member.version for member in members)]
         self.version = "ensemble-" + hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:12]
         # One row a response, one column a member; NaN where it abstained.
-        self._rated: list[list[float]] = []
+        self._ratings: list[list[float]] = []
 
     @property
     def usage(self) -> Usage:
@@ -81,15 +81,15 @@ class EnsembleExpert:
         ratings = [member.rate(queries, responses) for member in self.members]
         rows = list(zip(*ratings, strict=True)) if responses else []
         for row in rows:
-            self._rated.append([np.nan if r.value is None else r.value for r in row])
+            self._ratings.append([np.nan if r.value is None else r.value for r in row])
         return [self._join(row) for row in rows]
 
     def report(self) -> dict[str, Any]:
         """Return how far the members disagree, and each member's own report."""
-        rated = np.array(self._rated, dtype=np.float64).reshape(-1, len(self.members))
-        spoke = ~np.isnan(rated)
+        ratings_RM = np.array(self._ratings, dtype=np.float64).reshape(-1, len(self.members))
+        spoke = ~np.isnan(ratings_RM)
         abstentions = int((spoke.sum(axis=1) < self.quorum).sum())
-        pairs = list(self._correlations(rated))
+        pairs = list(self._correlations(ratings_RM))
         reports = [member.report() for member in self.members]
         own = [
             {**control, "name": f"{control['name']} ({member.name})"}
@@ -100,9 +100,9 @@ class EnsembleExpert:
             "kind": "ensemble",
             "combine": self.combine,
             "quorum": self.quorum,
-            "judged": len(rated),
+            "judged": len(ratings_RM),
             "abstentions": abstentions,
-            "mean_absolute_deviation": _deviation(rated),
+            "mean_absolute_deviation": _deviation(ratings_RM),
             "correlations": pairs,
             "members": [
                 {"name": member.name, "version": member.version, "report": report}
@@ -124,11 +124,11 @@ class EnsembleExpert:
             )
         return Rating(COMBINE[self.combine](values))
 
-    def _correlations(self, rated: NDArray[np.float64]) -> list[dict[str, Any]]:
+    def _correlations(self, ratings_RM: NDArray[np.float64]) -> list[dict[str, Any]]:
         """Correlate each pair of members over the responses that both rated."""
         correlations = []
         for i, j in combinations(range(len(self.members)), 2):
-            shared = rated[~np.isnan(rated[:, [i, j]]).any(axis=1)][:, [i, j]]
+            shared = ratings_RM[~np.isnan(ratings_RM[:, [i, j]]).any(axis=1)][:, [i, j]]
             varied = len(shared) >= LEAST_SHARED and bool((shared.std(axis=0) > 0).all())
             correlations.append(
                 {
@@ -164,9 +164,9 @@ def _agreement(correlations: Sequence[dict[str, Any]]) -> Control:
     )
 
 
-def _deviation(rated: NDArray[np.float64]) -> float | None:
+def _deviation(ratings_RM: NDArray[np.float64]) -> float | None:
     """Average over responses of the mean absolute deviation of the members from their mean."""
-    rows = rated[(~np.isnan(rated)).sum(axis=1) >= 2]
+    rows = ratings_RM[(~np.isnan(ratings_RM)).sum(axis=1) >= 2]
     if not len(rows):
         return None
     return float(np.nanmean(np.abs(rows - np.nanmean(rows, axis=1, keepdims=True)), axis=1).mean())

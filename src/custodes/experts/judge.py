@@ -212,9 +212,9 @@ class LLMJudge:
         return preferences(forward, swapped), swap
 
     def _ask(self, chats: Iterable[Sequence[Message]]) -> list[str]:
-        asked = list(chats)
-        self._calls += len(asked)
-        return [replies[0] for replies in self.model.generate(asked, self._sampling)]
+        batch = list(chats)
+        self._calls += len(batch)
+        return [replies[0] for replies in self.model.generate(batch, self._sampling)]
 
 
 def _readable(unreadable: int, replies: int) -> Control:

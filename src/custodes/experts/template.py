@@ -37,16 +37,16 @@ _CONTROL = re.compile(r"<(?=\||/?s>|(?:start|end)_of_turn>)|\[(?=/?INST\])|\[(?=
 
 def parse_grade(reply: str) -> int | None:
     """Read a judge's whole reply as ``[[1]]`` to ``[[10]]``; None for anything else."""
-    found = _GRADE.fullmatch(reply.strip())
-    return int(found[1]) if found else None
+    match = _GRADE.fullmatch(reply.strip())
+    return int(match[1]) if match else None
 
 
 def parse_choice(reply: str) -> Choice | None:
     """Read a judge's whole reply as ``[[A]]`` or ``[[B]]``; None for anything else."""
-    found = _CHOICE.fullmatch(reply.strip())
-    if found is None:
+    match = _CHOICE.fullmatch(reply.strip())
+    if match is None:
         return None
-    return "A" if found[1] == "A" else "B"
+    return "A" if match[1] == "A" else "B"
 
 
 class Question(BaseModel):
@@ -150,7 +150,7 @@ def _conversation(query: Query) -> str:
 
 def _defused(text: str) -> str:
     """Put a space into what some chat format would take for a control token."""
-    return _CONTROL.sub(lambda found: f"{found[0]} ", text)
+    return _CONTROL.sub(lambda match: f"{match[0]} ", text)
 
 
 def _fence(*texts: str) -> str:

@@ -197,14 +197,14 @@ def _null_run(history: History) -> Row:
 
 def _worst_answers(history: History, count: int = WORST) -> Iterator[Row]:
     """Yield the answers with the lowest ratings before any perturbation."""
-    rated = [
+    rows = [
         (rating.value, event, domain, index)
         for event in history.steps
         for domain, ratings in event.ratings.items()
         for index, rating in zip(ratings.queries, ratings.clean, strict=True)
         if rating.value is not None
     ]
-    for value, event, domain, index in sorted(rated, key=lambda row: row[0])[:count]:
+    for value, event, domain, index in sorted(rows, key=lambda row: row[0])[:count]:
         yield {
             "step": event.step,
             "checkpoint": event.checkpoint,

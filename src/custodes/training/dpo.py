@@ -51,10 +51,10 @@ class DpoOptions:
     """Direct preference optimisation.
 
     Attributes:
-        epochs: Passes over the pairs; 0 leaves it out.
+        epochs: Passes over the pairs; 0 skips this training.
         batch: Pairs a step.
-        learning_rate: At the first step; it falls to 0 at the last, linearly.
-        beta: How much straying from the parent costs; the smaller, the further it strays.
+        learning_rate: Learning rate at the first step; it falls linearly to 0.
+        beta: Strength of the pull towards the parent; with a smaller one the model moves further.
         max_length: Longest prompt and answer together, in tokens; the answer is cut there.
     """
 
@@ -240,12 +240,15 @@ def _start_control(loss: float, margin: float) -> Control:
 
 
 def _sign_control(margins: Sequence[float]) -> Control:
+    name = "dpo prefers the chosen"
+    if len(margins) < 2:
+        return Control.not_tested(name, "before the first of one step every margin is 0")
     late = margins[len(margins) // 2 :]
     mean = sum(late) / len(late)
     return Control(
-        "dpo prefers the chosen",
-        len(margins) > 1 and mean > 0,
+        name,
+        mean > 0,
         f"over the second half of {len(margins)} steps the mean margin is {mean:+.3f} "
-        "(must be positive, over at least two steps)",
+        "(must be positive)",
         {"margin": mean, "steps": len(margins)},
     )

@@ -2,8 +2,7 @@
 
 trl's trainers ask a model for log-probabilities as ``model(…, labels=…, fused_lm_head=True)``, and
 put a forward pass of their own behind that, made for GPUs. `completion_forward` puts this one there
-for as long as a training lasts. The results are the same up to rounding; docs/training.md has what
-each step saves.
+during a training. The results are the same up to rounding.
 
 1. Pairs share their prompt: [prompt, chosen, rejected] is one row, in which the rejected answer
    sees the prompt and itself, at the positions it would have by itself (Wang and Hegde 2024,
@@ -209,9 +208,9 @@ def _visible(segments: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """
     import torch
 
-    asking, asked = segments[:, :, None], segments[:, None, :]
+    query, key = segments[:, :, None], segments[:, None, :]
     place = torch.arange(segments.shape[1])
-    visible = (place[:, None] >= place) & ((asking == asked) | (asked == 0))
+    visible = (place[:, None] >= place) & ((query == key) | (key == 0))
     return torch.where(visible, 0.0, torch.finfo(dtype).min).to(dtype)[:, None]
 
 

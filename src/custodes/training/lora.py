@@ -43,8 +43,8 @@ class LoraOptions:
     Attributes:
         rank: Rank of the change to each weight matrix.
         alpha: The change is scaled by alpha / rank.
-        targets: Matrices it is put on, by the last part of their names; all linear layers but the
-            output head by default.
+        targets: The adapted matrices, by the last part of their names; by default all linear layers
+            but the output head.
     """
 
     rank: Annotated[int, Field(ge=1, le=1024)] = 16
@@ -109,9 +109,9 @@ class LoraModel:
                     )
                 )
         except (ValueError, RuntimeError, OSError, KeyError, SafetensorError) as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            message = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             what = adapter or f"an adapter on {', '.join(options.targets) or 'all linear layers'}"
-            raise ModelError(f"{what} does not fit {base.name}", said) from None
+            raise ModelError(f"{what} does not fit {base.name}", message) from None
 
     @property
     def trainable(self) -> int:
@@ -190,8 +190,8 @@ class LoraModel:
 
     def _layers(self) -> list[tuple[str, Any]]:
         """List the modules that have the adapter, by their names in the base model."""
-        found = self.model.get_base_model().named_modules()
-        return [(name, module) for name, module in found if hasattr(module, "lora_A")]
+        modules = self.model.get_base_model().named_modules()
+        return [(name, module) for name, module in modules if hasattr(module, "lora_A")]
 
 
 def read_factors(folder: Path) -> Factors:

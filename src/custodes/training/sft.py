@@ -25,9 +25,9 @@ class SftOptions:
     """Supervised fine-tuning.
 
     Attributes:
-        epochs: Passes over the examples; 0 leaves it out.
+        epochs: Passes over the examples; 0 skips this training.
         batch: Examples a step.
-        learning_rate: At the first step; it falls to 0 at the last, linearly.
+        learning_rate: Learning rate at the first step; it falls linearly to 0.
         max_length: Longest prompt and answer together, in tokens; the answer is cut there.
     """
 

@@ -37,8 +37,8 @@ class _Scheduled:
     """When a perturbation is active.
 
     Attributes:
-        at: First step, counted from 0.
-        until: First step without it again; for good by default.
+        at: First disturbed step, counted from 0.
+        until: First step that is no longer disturbed; none by default.
     """
 
     at: Step
@@ -73,7 +73,7 @@ class ExpertPerturbation(_Scheduled):
         return self.domain in (None, domain) and self.expert in (None, expert)
 
     def check(self, name: str, experts: Mapping[str, str]) -> None:
-        """Refuse to disturb an Expert that is not there (``experts``: their domains, by name)."""
+        """Refuse an Expert that does not exist (``experts``: their domains, by name)."""
         if self.expert is not None and self.expert not in experts:
             raise ConfigError(
                 f"{name}: no Expert {self.expert!r}", near_misses(self.expert, experts)
@@ -91,11 +91,11 @@ class ExpertPerturbation(_Scheduled):
 
 @dataclass(frozen=True, kw_only=True)
 class Jailbreak(_Scheduled):
-    """A jailbreaking User: queries come in a wrapping.
+    """A jailbreaking User: queries are wrapped in known jailbreaks.
 
     Attributes:
-        domain: Whose queries are wrapped; None for all.
-        share: Share of those queries that are wrapped, in expectation.
+        domain: The domain whose queries are wrapped; None for all.
+        share: Expected share of those queries that are wrapped.
         wrappers: Names of wrappers to draw from; all by default.
     """
 
@@ -153,7 +153,7 @@ class BiasedExpert(ExpertPerturbation):
 
 @dataclass(frozen=True, kw_only=True)
 class FlippedExpert(ExpertPerturbation):
-    """An Expert with its sign flipped: it says 1 − v for v."""
+    """An Expert with its sign flipped: a rating v becomes 1 − v."""
 
     kind: Literal["flipped_expert"] = "flipped_expert"
 
@@ -165,7 +165,7 @@ class FlippedExpert(ExpertPerturbation):
 
 @dataclass(frozen=True, kw_only=True)
 class PoisonedData(_Scheduled):
-    """Teacher's data in which chosen and rejected are swapped; seen at retrains only.
+    """Preference pairs of the Teacher in which chosen and rejected are swapped.
 
     Attributes:
         domain: Only retrains in this domain; all by default.
@@ -179,11 +179,11 @@ class PoisonedData(_Scheduled):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightNoise:
-    """Gaussian noise on the Worker's weights, put on once; what undoes it is a retrain.
+    """Gaussian noise on the Worker's weights, added once; only a retrain can undo it.
 
     Attributes:
-        at: The step before which it is put on, counted from 0. It makes a new checkpoint.
-        sd: Of the noise, relative to each weight matrix's root mean square.
+        at: The step before which it is added, counted from 0. It makes a new checkpoint.
+        sd: Standard deviation of the noise, relative to each weight matrix's root mean square.
     """
 
     at: Step
@@ -198,7 +198,7 @@ class WeightNoise:
 
 @dataclass(frozen=True, kw_only=True)
 class TopicSwap(_Scheduled):
-    """A User who changes the subject; of several that are active the latest holds.
+    """A User who changes the subject; of several active ones the latest counts.
 
     Attributes:
         mix: New share of each domain; as before by default.
@@ -215,10 +215,10 @@ class TopicSwap(_Scheduled):
             raise ConfigError("a topic swap without mix or topics", "give one of them, or both")
 
     def of(self, name: str, user: User) -> MixedUser:
-        """Return the User as one whose mix can be changed, and has what this swap asks for.
+        """Return the User as one whose mix can be changed, after checking that it can be.
 
         Raises:
-            ConfigError: It cannot, or has not.
+            ConfigError: The User has no mix, or no such domain or topic.
         """
         if not isinstance(user, MixedUser):
             raise ConfigError(

@@ -199,13 +199,13 @@ class _Level:
     """
 
     def __init__(self, ratings: Ratings, steps: Sequence[int]) -> None:
-        rated = [(origin(name), value) for step in steps for name, value in ratings[step].items()]
-        values = np.array([value for _, value in rated], np.float64)
+        pairs = [(origin(name), value) for step in steps for name, value in ratings[step].items()]
+        values = np.array([value for _, value in pairs], np.float64)
         if not np.isfinite(values).all():
             raise ValueError("a rating is not finite: leave abstentions out")
-        self.mean = float(values.mean()) if rated else float("nan")
+        self.mean = float(values.mean()) if pairs else float("nan")
         sums: dict[str, float] = {}
-        for (prompt, _), deviation in zip(rated, (values - self.mean) / len(rated), strict=True):
+        for (prompt, _), deviation in zip(pairs, (values - self.mean) / len(pairs), strict=True):
             sums[prompt] = sums.get(prompt, 0.0) + float(deviation)
         self.prompts = len(sums)
         small = (self.prompts / (self.prompts - 1)) ** 0.5 if self.prompts > 1 else 1.0

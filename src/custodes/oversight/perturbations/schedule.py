@@ -182,14 +182,14 @@ class Disturbance:
             ratings: Its ratings.
         """
         values = np.array([np.nan if r.value is None else r.value for r in ratings], np.float64)
-        rated, effects = ~np.isnan(values), {}
+        numbers, effects = ~np.isnan(values), {}
         for name, perturbation in self._of(ExpertPerturbation):
             if not perturbation.concerns(expert, domain):
                 continue
             before, rng = values, self._rng(name, "rate", expert)
             values = np.clip(perturbation.disturb(before, rng), 0.0, 1.0)
-            changed = int((values != before)[rated].sum())
-            effects[name] = Effect(changed, int(rated.sum()))
+            changed = int((values != before)[numbers].sum())
+            effects[name] = Effect(changed, int(numbers.sum()))
         disturbed = [
             rating if rating.value is None else replace(rating, value=float(value))
             for rating, value in zip(ratings, values, strict=True)

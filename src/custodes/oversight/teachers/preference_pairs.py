@@ -58,13 +58,15 @@ def rank(
     values: list[list[float]] = []
     lengths: list[list[int]] = []
     for query, texts, row in zip(queries, answers, ratings, strict=True):
-        rated = [(r.value, text) for r, text in zip(row, texts, strict=True) if r.value is not None]
-        values.append([value for value, _ in rated])
-        lengths.append([len(text) for _, text in rated])
-        if len(rated) < 2:
+        candidates = [
+            (r.value, text) for r, text in zip(row, texts, strict=True) if r.value is not None
+        ]
+        values.append([value for value, _ in candidates])
+        lengths.append([len(text) for _, text in candidates])
+        if len(candidates) < 2:
             unrated += 1
             continue
-        best, worst = max(rated, key=_value), min(rated, key=_value)
+        best, worst = max(candidates, key=_value), min(candidates, key=_value)
         if best[0] - worst[0] < margin or best[0] == worst[0]:
             too_close += 1
             continue
@@ -149,8 +151,8 @@ def _length_control(domain: str, facts: Mapping[str, Any]) -> Control:
     )
 
 
-def _value(rated: tuple[float, str]) -> float:
-    return rated[0]
+def _value(candidate: tuple[float, str]) -> float:
+    return candidate[0]
 
 
 def _pair_id(query: Query, chosen: str, rejected: str) -> str:

@@ -36,13 +36,13 @@ class LikelihoodExpert:
 
     def rate(self, queries: Sequence[Query], responses: Sequence[str]) -> list[Rating]:
         """Score all answers in one batch."""
-        rated = [i for i, text in enumerate(responses) if text]
+        indices = [i for i, text in enumerate(responses) if text]
         ratings = [Rating(None, "empty")] * len(responses)
-        if not rated:
+        if not indices:
             return ratings
         model = load_torch(self._worker.name, adapter=self._worker.checkpoint.adapter)
-        scores = model.logprobs([queries[i].chat for i in rated], [responses[i] for i in rated])
-        for i, row in zip(rated, scores, strict=True):
+        scores = model.logprobs([queries[i].chat for i in indices], [responses[i] for i in indices])
+        for i, row in zip(indices, scores, strict=True):
             ratings[i] = Rating(math.exp(row.total / max(1, len(row.tokens))))
         return ratings
 
