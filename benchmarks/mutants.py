@@ -515,7 +515,7 @@ def cached(original: Any) -> Any:
 def stale_at(original: Any) -> Any:
     def at(self: Any, checkpoint: Any) -> Any:
         worker = original(self, replace(checkpoint, adapter=self.checkpoint.adapter))
-        worker.checkpoint = checkpoint
+        worker._checkpoint = checkpoint
         return worker
 
     return at
