@@ -218,6 +218,8 @@ def reply_without_prompt(case: Case) -> Verdict:
     repeated = 0
     for row in rows:
         prompt = "".join(text_of(row["prompt"]).split())
+        # RewardTrainer itself writes the prompt into both replies.
+        prompt = prompt * 2 if case.subject.kind == "reward" else prompt
         repeated += "".join(text_of(row[names[0]]).split()).startswith(prompt)
     share = repeated / len(rows)
     return verdict(

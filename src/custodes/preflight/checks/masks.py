@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from custodes.preflight.case import Case
@@ -113,14 +114,28 @@ def spans_of(case: Case, line: Line) -> tuple[list[int], list[int]] | None:
     return sorted(prompt - reply), sorted(reply)
 
 
-def _compared(case: Case, trained: dict[int, list[bool]]) -> dict[str, Any]:
+def columns_of(case: Case, line: Line) -> tuple[list[int], list[int]] | None:
+    """Return the places of prompt tokens and of reply tokens, from the dataset's token columns."""
+    row = case.batch.rows[line.source]
+    reply = row.get(f"{line.role}_ids" if line.role else "completion_ids")
+    prompt = row.get("prompt_ids")
+    if not isinstance(prompt, list) or not isinstance(reply, list):
+        return None
+    if [*prompt, *reply] != line.ids:
+        return None
+    return list(range(len(prompt))), list(range(len(prompt), len(line.ids)))
+
+
+def _compared(
+    case: Case, spans: Callable[[Case, Line], tuple[list[int], list[int]] | None]
+) -> dict[str, Any]:
     prompts = leaked = wanted = missed = first_missed = sequences = 0
-    for place, line in enumerate(case.batch.lines):
-        spans = spans_of(case, line)
-        if spans is None or place not in trained:
+    for line in case.batch.lines:
+        places = spans(case, line)
+        if places is None:
             continue
-        prompt, reply = spans
-        mask = trained[place]
+        prompt, reply = places
+        mask = line.trained
         sequences += 1
         prompts += len(prompt)
         leaked += sum(mask[i] for i in prompt)
@@ -149,11 +164,15 @@ def _compared(case: Case, trained: dict[int, list[bool]]) -> dict[str, Any]:
 )
 def trained_text(case: Case) -> Verdict:
     """The batch's mask marks the replies of the raw rows."""
-    figures = _compared(case, {i: line.trained for i, line in enumerate(lines_of(case))})
-    return _mask_verdict(case, figures, "the mask")
+    lines_of(case)
+    by_text = _mask_verdict(case, _compared(case, spans_of))
+    by_tokens = _mask_verdict(case, _compared(case, columns_of))
+    if by_text.passed is None or by_tokens.passed is False:
+        return by_tokens
+    return by_text
 
 
-def _mask_verdict(case: Case, figures: dict[str, Any], who: str) -> Verdict:
+def _mask_verdict(case: Case, figures: dict[str, Any]) -> Verdict:
     if not figures["sequences"]:
         return not_tested("the rows keep no raw prompt and reply to compare with", **figures)
     leak = figures["prompt_tokens_trained"] / max(figures["prompt_tokens"], 1)
@@ -162,7 +181,7 @@ def _mask_verdict(case: Case, figures: dict[str, Any], who: str) -> Verdict:
     clean = leak <= 0.02 if masks_prompts(case) else True
     return verdict(
         clean and miss <= 0.05 and firsts <= 0.25,
-        f"{who} trains {figures['prompt_tokens_trained']} of {figures['prompt_tokens']} prompt tokens "
+        f"the mask trains {figures['prompt_tokens_trained']} of {figures['prompt_tokens']} prompt tokens "
         f"and misses {figures['reply_tokens_untrained']} of {figures['reply_tokens']} reply tokens "
         f"(first token missed in {figures['first_tokens_untrained']} of {figures['sequences']})",
         **figures,

@@ -38,7 +38,7 @@ def weights_finite(case: Case) -> Verdict:
 
 @check(
     "trainable-weights",
-    "step",
+    "data",
     expected="at least one weight is trainable, in the adapter that is active",
     remedy="PeftModel.from_pretrained(..., is_trainable=True), or pass peft_config to the trainer",
     reference="huggingface/trl#6700; huggingface/peft#282",
@@ -61,7 +61,7 @@ def trainable_weights(case: Case) -> Verdict:
 
 @check(
     "adapters",
-    "step",
+    "data",
     expected="the trainable adapter is the active one, and the base is frozen",
     remedy="model.set_adapter(name) for the adapter to train; check modules_to_save and merged state",
     reference="huggingface/peft#1802",

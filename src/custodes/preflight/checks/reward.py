@@ -204,21 +204,28 @@ def reward_direction(case: Case) -> Verdict:
     audit = case.audit
     if not audit.truth:
         return not_tested("no column holds a right answer (answer, solution, ground_truth …)")
+    sums = _means(case, ("good", "wrong", "empty", "echo"))
+    if "good" not in sums or "wrong" not in sums:
+        raise NotTestable("there is no second answer to compare with")
+    text = ", ".join(f"{k} {v:.3g}" for k, v in sums.items())
+    # The wrong answers are the right ones of other rows: the same texts. A reward that looks at the
+    # text alone gives both the same mean, and column values say nothing about it.
+    gap = sums["good"] - sums["wrong"]
+    if abs(gap) < 1e-6 * max(abs(v) for v in (1e-3, *sums.values())):
+        return not_tested(f"the rewards do not depend on the column {audit.truth!r} ({text})", **sums)
+    beaten = [k for k, v in sums.items() if k != "good" and v > sums["good"] + 1e-9]
+    return verdict(not beaten, f"mean rewards: {text}", **sums)
+
+
+def _means(case: Case, probes: tuple[str, ...]) -> dict[str, float]:
+    """Return the weighted mean reward of each probe, over all functions."""
     sums: dict[str, float] = {}
     for one in _working(case):
-        for probe in ("good", "wrong", "empty", "echo"):
+        for probe in probes:
             values = [v for v in one.values(probe) if math.isfinite(v)]
             if values:
                 sums[probe] = sums.get(probe, 0.0) + one.weight * sum(values) / len(values)
-    if "good" not in sums or len(sums) < 2:
-        raise NotTestable("the right answer got no reward")
-    worse = {k: v for k, v in sums.items() if k != "good"}
-    spread = max(sums.values()) - min(sums.values())
-    text = ", ".join(f"{k} {v:.3g}" for k, v in sums.items())
-    if spread < 1e-9:
-        return not_tested(f"the function tells none of the probes apart ({text})", **sums)
-    beaten = [k for k, v in worse.items() if v > sums["good"] + 1e-9]
-    return verdict(not beaten, f"mean rewards: {text}", **sums)
+    return sums
 
 
 def _mean_change(one: Function, probe: str) -> tuple[float, float]:
@@ -246,14 +253,17 @@ def reward_shortcuts(case: Case) -> Verdict:
     audit = case.audit
     figures: dict[str, dict[str, float]] = {}
     beaten: list[str] = []
+    judged = False
     lengths = [float(len(text)) for text in audit.completions]
     for one in _working(case):
         row = {p: round(_mean_change(one, p)[0], 3) for p in ("appended", "long", "empty", "echo", "refusal", "foreign")}
         row["length_correlation"] = round(_correlation(lengths, one.values("rollouts")), 3)
         figures[one.name] = row
         good = [v for v in one.values("good") if math.isfinite(v)]
-        if not good or one.weight <= 0:
+        wrong = [v for v in one.values("wrong") if math.isfinite(v)]
+        if not good or one.weight <= 0 or abs(sum(good) - sum(wrong)) < 1e-9:
             continue
+        judged = True
         best = sum(good) / len(good)
         for probe in ("empty", "echo", "refusal", "long", "foreign"):
             values = [v for v in one.values(probe) if math.isfinite(v)]
@@ -263,8 +273,8 @@ def reward_shortcuts(case: Case) -> Verdict:
         f"{name}: length r {row['length_correlation']:+.2f}, a fixed sentence {row['appended']:+.2g} spreads"
         for name, row in figures.items()
     )
-    if not audit.truth:
-        return not_tested(f"no column holds a right answer to compare with ({text})", functions=figures)
+    if not judged:
+        return not_tested(f"no right answer to compare with ({text})", functions=figures)
     more = f"; more than the right answer earn {', '.join(beaten)}" if beaten else ""
     return verdict(not beaten, text + more, functions=figures, beaten=beaten)
 

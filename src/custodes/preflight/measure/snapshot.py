@@ -61,6 +61,7 @@ class Snapshot:
         self._seen: dict[int, Any] = {}
         self._tensors: list[tuple[torch.Tensor, torch.Tensor, Any, bool, Any, Any]] = []
         self._frozen: list[tuple[torch.Tensor, int]] = []
+        self.errors: list[str] = []
         self._python = random.getstate()
         self._numpy = np.random.get_state()
         self._torch = torch.get_rng_state()
@@ -198,7 +199,7 @@ class Snapshot:
     def _generator(self, thing: Any) -> list[Any]:
         if isinstance(thing, torch.Generator):
             state = thing.get_state()
-            self._undo.append(lambda: thing.set_state(state) and None)
+            self._undo.append(_state_setter(thing, state))
         else:
             kept = thing.getstate()
             self._undo.append(lambda: thing.setstate(kept))
@@ -229,7 +230,7 @@ class Snapshot:
         parameter = isinstance(thing, torch.nn.Parameter)
         if parameter and not thing.requires_grad:
             self._frozen.append((thing, thing._version))
-            self._undo.append(lambda: thing.requires_grad_(False) and None)
+            self._undo.append(_frozen_setter(thing))
             grad = thing.grad
             self._undo.append(lambda: setattr(thing, "grad", grad))
             return []
@@ -265,7 +266,10 @@ class Snapshot:
     def restore(self) -> None:
         """Put everything back in place."""
         for undo in reversed(self._undo):
-            undo()
+            try:
+                undo()
+            except Exception as error:
+                self.errors.append(f"could not be put back: {type(error).__name__}: {error}"[:200])
         for tensor, kept, data, needs, gradient, kept_gradient in self._tensors:
             if tensor.data_ptr() != data.data_ptr() or tensor.dtype != kept.dtype:
                 tensor.data = data
@@ -288,7 +292,7 @@ class Snapshot:
 
     def differences(self) -> list[str]:
         """Say what is not as it was: an empty list after `restore`."""
-        found = []
+        found = list(self.errors)
         for tensor, kept, _data, needs, gradient, _ in self._tensors:
             if tensor.shape != kept.shape or not torch.equal(_bits(tensor), _bits(kept)):
                 found.append(f"a tensor of shape {tuple(tensor.shape)} changed")
@@ -321,6 +325,20 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
         flat = torch.view_as_real(flat)
     width = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}.get(flat.element_size())
     return flat if width is None or flat.is_quantized else flat.view(width)
+
+
+def _frozen_setter(weight: torch.Tensor) -> Callable[[], None]:
+    def undo() -> None:
+        weight.requires_grad_(False)
+
+    return undo
+
+
+def _state_setter(generator: torch.Generator, state: torch.Tensor) -> Callable[[], None]:
+    def undo() -> None:
+        generator.set_state(state)
+
+    return undo
 
 
 def _cell_setter(cell: Any, value: Any) -> Callable[[], None]:
