@@ -181,6 +181,8 @@ def reward_varies(case: Case) -> Verdict:
     groups = [totals[i : i + audit.group] for i in range(0, len(totals), audit.group)]
     flat = sum(_spread(group) < 1e-9 for group in groups)
     figures = {"flat": flat, "groups": len(groups), "rewards": [round(t, 4) for t in totals[:16]]}
+    if flat == len(groups) and not any(_reacts(one) for one in _working(case)):
+        return verdict(False, "no reward depends on the completion: every probe earns the same", **figures)
     if flat == len(groups) and _spread(every) > 1e-9:
         return not_tested(
             f"all {flat} groups of short completions have equal rewards, though probes differ: "
@@ -188,6 +190,13 @@ def reward_varies(case: Case) -> Verdict:
             **figures,
         )
     return verdict(flat < len(groups), f"{flat} of {len(groups)} groups have equal rewards", **figures)
+
+
+def _reacts(one: Function) -> bool:
+    """Return whether some prompt earns something else with another completion."""
+    probes = [one.values(p) for p in ("rollouts", "empty", "echo", "long", "foreign", "appended")]
+    probes = [values for values in probes if values]
+    return any(_spread([values[i] for values in probes if i < len(values)]) > 1e-9 for i in range(len(probes[0])))
 
 
 @check(

@@ -157,6 +157,11 @@ def generation_settings(case: Case) -> Verdict:
         problems.append("no end token stops a completion")
     if any(stop >= size for stop in stops):
         problems.append("a stop token is beyond the vocabulary")
+    rollouts = case.rollouts
+    if getattr(trainer, "mask_truncated_completions", False) and room <= rollouts.length:
+        ended = sum(bool(set(ids[-1:]) & case.subject.end_ids) for ids in rollouts.completion_ids)
+        if not ended:
+            problems.append("mask_truncated_completions drops all completions: none ended in time")
     if problems:
         return failed("; ".join(problems), group=group, temperature=temperature, room=room)
     return verdict(
@@ -166,3 +171,27 @@ def generation_settings(case: Case) -> Verdict:
         temperature=temperature,
         room=room,
     )
+
+
+@check(
+    "groups-share-prompt",
+    "batch",
+    kinds=_ONLINE,
+    expected="each group of num_generations rows is one prompt",
+    remedy="do not override the sampler, or repeat each prompt num_generations times in a row",
+    reference="huggingface/trl#2770",
+)
+def groups_share_prompt(case: Case) -> Verdict:
+    """The data loader repeats each prompt for its group."""
+    trainer = case.trainer
+    size = int(trainer.num_generations)
+    if trainer.accelerator.num_processes > 1:
+        return not_tested("a group may be spread over the processes")
+    trainer.model.train()
+    batch = next(iter(trainer.get_train_dataloader()))
+    if not isinstance(batch, list) or len(batch) < size or len(batch) % size:
+        return not_tested("the first batch is not whole groups of rows")
+    prompts = [repr(row.get("prompt")) for row in batch]
+    mixed = sum(len(set(prompts[i : i + size])) > 1 for i in range(0, len(prompts), size))
+    groups = len(prompts) // size
+    return verdict(mixed == 0, f"{mixed} of {groups} groups mix prompts", mixed=mixed, groups=groups)

@@ -362,3 +362,42 @@ def prompt_prefix(case: Case) -> Verdict:
     )
 
 
+
+
+@check(
+    "padding-untrained",
+    "batch",
+    kinds=("sft", "dpo", "kto", "plain"),
+    expected="no padding token is trained",
+    remedy="pad labels with -100 and masks with 0",
+    reference="huggingface/transformers#22597",
+)
+def padding_untrained(case: Case) -> Verdict:
+    """Padding is not in the loss."""
+    if not case.subject.causal:
+        return not_tested("the labels of this model are not tokens")
+    lines = lines_of(case)
+    trained = sum(line.padding_trained for line in lines)
+    return verdict(trained == 0, f"{trained} padding tokens are trained", trained=trained)
+
+
+@check(
+    "position-ids",
+    "batch",
+    expected="position ids count 0, 1, 2 … within each document",
+    remedy="leave position_ids to the collator, or count them from each document's first token",
+    reference="huggingface/trl#3728",
+)
+def position_ids(case: Case) -> Verdict:
+    """Positions count up from 0."""
+    lines = [line for line in lines_of(case) if line.positions is not None]
+    if not lines:
+        return not_tested("the batch has no position ids")
+    wrong = sum(line.positions != list(range(len(line.ids))) for line in lines)
+    packed = case.batch.packed and "attention_mask" in case.batch.inputs
+    if packed:
+        wrong = sum(
+            any(b not in (a + 1, 0) for a, b in zip(p, p[1:], strict=False))
+            for p in (line.positions or [] for line in lines)
+        )
+    return verdict(wrong == 0, f"positions jump in {wrong} of {len(lines)} documents", wrong=wrong)

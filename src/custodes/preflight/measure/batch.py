@@ -30,6 +30,8 @@ class Line:
         place: Row of the batch, and first column there.
         holes: Real tokens that the attention mask hides.
         tail: Padding that the attention mask shows.
+        padding_trained: Padding that the labels or the mask mark as trained.
+        positions: Position ids, where the batch has them.
     """
 
     ids: list[int]
@@ -40,6 +42,8 @@ class Line:
     place: tuple[int, int]
     holes: int = 0
     tail: int = 0
+    padding_trained: int = 0
+    positions: list[int] | None = None
 
 
 @dataclass
@@ -136,10 +140,20 @@ def _lines(case: Case, batch: Batch) -> tuple[list[Line], bool]:
                     (r, columns[0] if columns else 0),
                     holes,
                     tail,
+                    _marked(range(start, stop), columns, labels, mask, r),
+                    None if positions is None else [positions[r][c] for c in columns],
                 )
             )
     _sources(case.subject, lines, len(rows))
     return lines, len(lines) != len(ids) or "seq_lengths" in rows[0]
+
+
+def _marked(every: range, kept: list[int], labels: Any, mask: Any, row: int) -> int:
+    """Count padding that is marked as trained."""
+    rest = set(every) - set(kept)
+    by_label = sum(labels[row][c] != -100 for c in rest) if labels is not None else 0
+    by_mask = sum(bool(mask[row][c]) for c in rest) if mask is not None else 0
+    return max(by_label, by_mask)
 
 
 def _matches(inputs: dict[str, Any], name: str) -> bool:

@@ -6,6 +6,8 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from custodes.preflight.result import NotTestable
+
 if TYPE_CHECKING:
     from custodes.preflight.case import Case
 
@@ -56,6 +58,8 @@ def plan(case: Case) -> Schedule:
 def total_steps(trainer: Any) -> tuple[int, int | None]:
     """Return optimizer steps of the training, and batches an epoch."""
     args = trainer.args
+    if getattr(trainer, "train_dataset", None) is None:
+        raise NotTestable("the trainer has no train_dataset")
     kept = args.dataloader_num_workers
     args.dataloader_num_workers = 0
     try:
