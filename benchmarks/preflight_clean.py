@@ -33,7 +33,9 @@ def setups() -> Iterator[Setup]:
 
     def make(name: str, kind: str, **settings: Any) -> Setup:
         def built(folder: str) -> Any:
-            ready = {k: v(folder) if k in ("model", "tokenizer") else v for k, v in settings.items()}
+            ready = {
+                k: v(folder) if k in ("model", "tokenizer") else v for k, v in settings.items()
+            }
             return build(kind, folder, **ready)
 
         return f"{kind}-{name}", built
@@ -52,7 +54,9 @@ def setups() -> Iterator[Setup]:
             yield make(family, kind, family=family)
         yield make("chat", kind, data=chat[kind])
         yield make("lora", kind, peft_config=lora(**task))
-        yield make("lora-chat-qwen2", kind, peft_config=lora(**task), data=chat[kind], family="qwen2")
+        yield make(
+            "lora-chat-qwen2", kind, peft_config=lora(**task), data=chat[kind], family="qwen2"
+        )
         yield make("bf16", kind, options={"bf16": True})
         yield make("checkpointing", kind, options={"gradient_checkpointing": True})
         yield make(
@@ -62,7 +66,11 @@ def setups() -> Iterator[Setup]:
             options={"gradient_checkpointing": True, "bf16": True},
         )
         yield make("accumulation", kind, options={"gradient_accumulation_steps": 2})
-        yield make("warmup-cosine", kind, options={"warmup_steps": 2, "lr_scheduler_type": "cosine", "max_steps": 20})
+        yield make(
+            "warmup-cosine",
+            kind,
+            options={"warmup_steps": 2, "lr_scheduler_type": "cosine", "max_steps": 20},
+        )
         yield make("epochs", kind, options={"max_steps": -1, "num_train_epochs": 2})
         yield make("lora-dropout", kind, peft_config=lora(lora_dropout=0.05, **task))
         yield make("bos", kind, tokenizer=lambda _: tiny_tokenizer(bos=True))
@@ -70,28 +78,77 @@ def setups() -> Iterator[Setup]:
         yield make("adafactor", kind, options={"optim": "adafactor"})
     yield make("text", "sft", data=demonstrations("text"))
     yield make("chat-completion", "sft", data=demonstrations("chat-completion"))
-    yield make("assistant-only", "sft", data=demonstrations("chat"), options={"assistant_only_loss": True})
+    yield make(
+        "assistant-only", "sft", data=demonstrations("chat"), options={"assistant_only_loss": True}
+    )
     yield make("whole-row", "sft", options={"completion_only_loss": False})
-    yield make("packing", "sft", options={"packing": True, "max_length": 64, "padding_free": False}, data=demonstrations("text", 64))
-    yield make("packing-wrapped", "sft", options={"packing": True, "max_length": 64, "packing_strategy": "wrapped"}, data=demonstrations("text", 64))
+    yield make(
+        "packing",
+        "sft",
+        options={"packing": True, "max_length": 64, "padding_free": False},
+        data=demonstrations("text", 64),
+    )
+    yield make(
+        "packing-wrapped",
+        "sft",
+        options={"packing": True, "max_length": 64, "packing_strategy": "wrapped"},
+        data=demonstrations("text", 64),
+    )
     yield make("padding-free", "sft", options={"padding_free": True})
-    yield make("held-out", "sft", eval_dataset=demonstrations(seed=9, n=8), options={"eval_strategy": "steps"})
+    yield make(
+        "held-out",
+        "sft",
+        eval_dataset=demonstrations(seed=9, n=8),
+        options={"eval_strategy": "steps"},
+    )
     yield make("gpt2-dropout", "sft", model=lambda f: tiny_model(f, "gpt2", dropout=0.1))
     yield make("bfloat16-weights", "sft", dtype="bfloat16", options={"learning_rate": 2e-4})
     yield make("lora-bfloat16-base", "sft", dtype="bfloat16", peft_config=lora())
     yield make("dora", "sft", peft_config=lora(use_dora=True))
-    yield make("modules-to-save", "sft", peft_config=lora(modules_to_save=["embed_tokens", "lm_head"], ), model=lambda f: _untied(f))
+    yield make(
+        "modules-to-save",
+        "sft",
+        peft_config=lora(
+            modules_to_save=["embed_tokens", "lm_head"],
+        ),
+        model=lambda f: _untied(f),
+    )
     yield make("dft", "sft", options={"loss_type": "dft"})
-    for loss in ("hinge", "ipo", "robust", "apo_zero", "sppo_hard", "nca_pair", "exo_pair", "bco_pair", "aot", "discopop"):
-        yield make(loss, "dpo", options={"loss_type": loss} | ({"label_smoothing": 0.1} if loss in ("robust", "exo_pair") else {}))
-    yield make("mpo", "dpo", options={"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]})
+    for loss in (
+        "hinge",
+        "ipo",
+        "robust",
+        "apo_zero",
+        "sppo_hard",
+        "nca_pair",
+        "exo_pair",
+        "bco_pair",
+        "aot",
+        "discopop",
+    ):
+        yield make(
+            loss,
+            "dpo",
+            options={"loss_type": loss}
+            | ({"label_smoothing": 0.1} if loss in ("robust", "exo_pair") else {}),
+        )
+    yield make(
+        "mpo",
+        "dpo",
+        options={"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]},
+    )
     yield make("precomputed", "dpo", options={"precompute_ref_log_probs": True})
     yield make("implicit-prompt", "dpo", data=preferences("chat", prompt=False))
     yield make("unpaired-loss", "kto", options={"desirable_weight": 1.5, "undesirable_weight": 0.5})
     for loss in ("grpo", "bnpo", "dr_grpo", "dapo", "cispo"):
         yield make(f"loss-{loss}", "grpo", options={"loss_type": loss})
     yield make("no-kl", "grpo", options={"beta": 0.0})
-    yield make("two-rewards", "grpo", reward_funcs=[_length, _letters], options={"reward_weights": [0.5, 1.0]})
+    yield make(
+        "two-rewards",
+        "grpo",
+        reward_funcs=[_length, _letters],
+        options={"reward_weights": [0.5, 1.0]},
+    )
     yield make("temperature", "grpo", options={"temperature": 0.7, "top_p": 0.9, "top_k": 50})
     yield make("unscaled", "grpo", options={"scale_rewards": False})
     yield make("sequence-level", "grpo", options={"importance_sampling_level": "sequence"})
@@ -104,8 +161,16 @@ def _untied(folder: str) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        vocab_size=480, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, pad_token_id=2, bos_token_id=0, eos_token_id=4,
+        vocab_size=480,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        pad_token_id=2,
+        bos_token_id=0,
+        eos_token_id=4,
         tie_word_embeddings=False,
     )
     torch.manual_seed(0)
@@ -144,7 +209,9 @@ def main() -> None:
                 with quiet():
                     trainer = make(folder)
             except Exception as error:
-                print(f"could not be built: {name}: {type(error).__name__}: {error}"[:300], flush=True)
+                print(
+                    f"could not be built: {name}: {type(error).__name__}: {error}"[:300], flush=True
+                )
                 continue
             began = time.perf_counter()
             report = check(trainer)
@@ -159,7 +226,14 @@ def main() -> None:
                 "seconds": round(seconds, 2),
             }
         )
-        print(name, "ok" if report.ok else f"ALARM {rows[-1]['alarms']}", f"{len(report.passed)} passed", f"{seconds:.1f} s", rows[-1]["broken"] or "", flush=True)
+        print(
+            name,
+            "ok" if report.ok else f"ALARM {rows[-1]['alarms']}",
+            f"{len(report.passed)} passed",
+            f"{seconds:.1f} s",
+            rows[-1]["broken"] or "",
+            flush=True,
+        )
     alarms = sum(bool(row["alarms"]) for row in rows)
     print(f"{alarms} of {len(rows)} clean set-ups raised an alarm")
     if options.out:

@@ -66,7 +66,9 @@ def test_an_iterator_is_not_used_up(tmp_path):
 
     with quiet():
         data = Once()
-        trainer = Trainer(tiny_model(tmp_path), arguments(tmp_path, max_steps=2), train_dataset=data)
+        trainer = Trainer(
+            tiny_model(tmp_path), arguments(tmp_path, max_steps=2), train_dataset=data
+        )
     report = check(trainer)
     assert report["step-runs"].passed is None
     assert "use its rows up" in report["step-runs"].explanation
@@ -79,7 +81,9 @@ def test_a_model_on_the_meta_device(tmp_path):
         rows = [{"input_ids": [5, 6, 7], "labels": [5, 6, 7]}] * 8
         trainer = Trainer.__new__(Trainer)
         try:
-            trainer = Trainer(model, arguments(tmp_path, max_steps=2), train_dataset=Dataset.from_list(rows))
+            trainer = Trainer(
+                model, arguments(tmp_path, max_steps=2), train_dataset=Dataset.from_list(rows)
+            )
         except (RuntimeError, NotImplementedError, ValueError):
             pytest.skip("transformers refuses a model on meta")
     report = check(trainer)
@@ -93,9 +97,15 @@ def test_a_custom_trainer_class(tmp_path):
             loss = out.loss + 0.01 * out.logits.square().mean()
             return (loss, out) if return_outputs else loss
 
-    rows = [{"input_ids": [i, i + 1, i + 2, 9], "labels": [i, i + 1, i + 2, 9]} for i in range(10, 26)]
+    rows = [
+        {"input_ids": [i, i + 1, i + 2, 9], "labels": [i, i + 1, i + 2, 9]} for i in range(10, 26)
+    ]
     with quiet():
-        trainer = Mine(tiny_model(tmp_path), arguments(tmp_path, max_steps=4), train_dataset=Dataset.from_list(rows))
+        trainer = Mine(
+            tiny_model(tmp_path),
+            arguments(tmp_path, max_steps=4),
+            train_dataset=Dataset.from_list(rows),
+        )
     report = check(trainer)
     assert report.ok, [(r.id, r.explanation) for r in report.failed]
     assert report["step-helps"].passed
@@ -105,8 +115,13 @@ def test_a_classifier(tmp_path):
     from transformers import LlamaConfig, LlamaForSequenceClassification
 
     config = LlamaConfig(
-        vocab_size=480, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
-        num_attention_heads=4, pad_token_id=2, num_labels=3,
+        vocab_size=480,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        pad_token_id=2,
+        num_labels=3,
     )
     rows = [{"input_ids": [10 + i, 11, 12], "labels": i % 3} for i in range(12)]
     with quiet():
@@ -152,7 +167,9 @@ def test_a_reward_function_that_prints(built, capsys):
 
 def test_images_are_not_tested(built):
     trainer = built("sft")
-    trainer.train_dataset = trainer.train_dataset.add_column("image", [None] * len(trainer.train_dataset))
+    trainer.train_dataset = trainer.train_dataset.add_column(
+        "image", [None] * len(trainer.train_dataset)
+    )
     report = check(trainer)
     assert report["step-runs"].passed is None
     assert "images" in report["step-runs"].explanation

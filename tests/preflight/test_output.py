@@ -13,9 +13,20 @@ from custodes.preflight.script import check_script
 
 pytest_plugins = ["custodes.preflight.pytest_plugin", "pytester"]
 
-BAD = Result("weights-move", "step", False, "<script>\x1b[31m 0 of 5", {"moved": float("nan")}, "more", "do", "a#1")
+BAD = Result(
+    "weights-move",
+    "step",
+    False,
+    "<script>\x1b[31m 0 of 5",
+    {"moved": float("nan")},
+    "more",
+    "do",
+    "a#1",
+)
 GOOD = Result("step-runs", "step", True, "ran", {}, "runs", "do", "a#2")
-REPORT = Report("SFTTrainer", (GOOD, BAD), (TokenRow("row 0", (("<b>", "trained"), ("x", "context"))),), 1.0)
+REPORT = Report(
+    "SFTTrainer", (GOOD, BAD), (TokenRow("row 0", (("<b>", "trained"), ("x", "context"))),), 1.0
+)
 
 SCRIPT = """
 import sys
@@ -65,7 +76,19 @@ def test_a_script_is_checked_and_not_trained(tmp_path, capsys):
     preflight([str(script), "--only", "beta-sign", "--", str(tmp_path), "0.1"])
     assert "beta-sign" in capsys.readouterr().out
     with pytest.raises(SystemExit) as stop:
-        preflight([str(script), "--json", "--only", "beta-sign", "--html", str(tmp_path / "p.html"), "--", str(tmp_path), "-0.1"])
+        preflight(
+            [
+                str(script),
+                "--json",
+                "--only",
+                "beta-sign",
+                "--html",
+                str(tmp_path / "p.html"),
+                "--",
+                str(tmp_path),
+                "-0.1",
+            ]
+        )
     assert stop.value.code == 1
     assert json.loads(capsys.readouterr().out)["failed"] == ["beta-sign"]
     assert "beta-sign" in (tmp_path / "p.html").read_text()
@@ -123,7 +146,9 @@ def test_the_callback_checks_again_and_changes_nothing(built, tmp_path):
         (r.id, r.explanation) for report in callback.reports for r in report.failed
     ]
     assert callback.reports[1]["step-helps"].passed
-    assert [checksum(p) for p in plain.model.parameters()] == [checksum(p) for p in watched.model.parameters()]
+    assert [checksum(p) for p in plain.model.parameters()] == [
+        checksum(p) for p in watched.model.parameters()
+    ]
 
 
 def test_the_fixture_fails_a_test(built, preflight):

@@ -19,12 +19,21 @@ SETTINGS = [
     ("dpo", {"peft_config": lora}),
     ("grpo", {"peft_config": lora}),
     ("sft", {"options": lambda: {"gradient_checkpointing": True, "bf16": True}}),
-    ("sft", {"options": lambda: {"packing": True, "max_length": 64}, "data": lambda: demonstrations("text", 64)}),
+    (
+        "sft",
+        {
+            "options": lambda: {"packing": True, "max_length": 64},
+            "data": lambda: demonstrations("text", 64),
+        },
+    ),
 ]
 
 
 def hooks(model):
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules())
+    return sum(
+        len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks)
+        for m in model.modules()
+    )
 
 
 def trained(kind, settings, folder, *, preflight):
@@ -49,7 +58,11 @@ def trained(kind, settings, folder, *, preflight):
     return weights, json.dumps(logs), randoms
 
 
-@pytest.mark.parametrize(("kind", "settings"), SETTINGS, ids=lambda v: v if isinstance(v, str) else "-".join(v) or "plain")
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    SETTINGS,
+    ids=lambda v: v if isinstance(v, str) else "-".join(v) or "plain",
+)
 def test_the_same_training_with_and_without(tmp_path, kind, settings):
     without = trained(kind, settings, tmp_path / "a", preflight=False)
     with_it = trained(kind, settings, tmp_path / "b", preflight=True)
@@ -69,7 +82,9 @@ def test_an_optimizer_of_the_users_keeps_its_state(tmp_path):
     with quiet():
         trainer = build("sft", tmp_path, model=model, optimizers=(optimizer, None))
     check(trainer)
-    assert all(torch.equal(optimizer.state[k][n], v) for k, s in state.items() for n, v in s.items())
+    assert all(
+        torch.equal(optimizer.state[k][n], v) for k, s in state.items() for n, v in s.items()
+    )
     assert optimizer.param_groups[0]["lr"] == 1e-4
     assert trainer.lr_scheduler is None
 

@@ -73,7 +73,7 @@ class Result:
 
     @property
     def status(self) -> str:
-        """"failed", "not tested" or "passed"."""
+        """ "failed", "not tested" or "passed"."""
         return self.control.status
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,7 +108,11 @@ class TokenRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it JSON-ready."""
-        return {"name": self.name, "note": self.note, "tokens": [list(pair) for pair in self.tokens]}
+        return {
+            "name": self.name,
+            "note": self.note,
+            "tokens": [list(pair) for pair in self.tokens],
+        }
 
 
 @dataclass(frozen=True)

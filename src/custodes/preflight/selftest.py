@@ -74,7 +74,12 @@ def self_test(
 
     for kind in KINDS:
         if matches(f"clean {kind}"):
-            run(f"clean {kind}", lambda folder, k=kind: build(k, folder), (), "a trainer without a bug")
+            run(
+                f"clean {kind}",
+                lambda folder, k=kind: build(k, folder),
+                (),
+                "a trainer without a bug",
+            )
     for one in plants():
         if matches(one.id):
             run(one.id, one.build, one.checks, one.about)

@@ -52,7 +52,7 @@ class Subject:
 
     @cached_property
     def kind(self) -> str:
-        """"sft", "dpo", "kto", "reward", "grpo", "rloo", or "plain"."""
+        """ "sft", "dpo", "kto", "reward", "grpo", "rloo", or "plain"."""
         for base in type(self.trainer).__mro__:
             if base.__name__ in KINDS and base.__module__.split(".")[0] in ("trl", "__main__"):
                 return KINDS[base.__name__]

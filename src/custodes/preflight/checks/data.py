@@ -74,7 +74,11 @@ def rows_differ(case: Case) -> Verdict:
 )
 def texts_present(case: Case) -> Verdict:
     """Prompts and replies are not empty."""
-    columns = [c for c in ("prompt", "completion", "chosen", "rejected", "text", "messages") if c in case.rows[0]]
+    columns = [
+        c
+        for c in ("prompt", "completion", "chosen", "rejected", "text", "messages")
+        if c in case.rows[0]
+    ]
     if not columns:
         return not_tested("the rows hold no text, only token ids")
     empty = {
@@ -130,7 +134,11 @@ def pairs_order(case: Case) -> Verdict:
     form = next((f for f in forms if f[0] in rows[0] and f[1] in rows[0]), None)
     del score
     if form is not None:
-        wins = [float(row[form[0]]) > float(row[form[1]]) for row in rows if row[form[0]] != row[form[1]]]
+        wins = [
+            float(row[form[0]]) > float(row[form[1]])
+            for row in rows
+            if row[form[0]] != row[form[1]]
+        ]
         source = f"columns {form[0]} and {form[1]}"
     elif case.expert is not None:
         prompts = [text_of(row.get("prompt")) for row in rows]
@@ -156,6 +164,7 @@ def pairs_order(case: Case) -> Verdict:
 
 def _pairs_by_form(rows: list[dict[str, Any]]) -> Verdict:
     """Without an outside source, only chosen replies that are plainly broken can be seen."""
+
     def broken(text: str) -> bool:
         words = text.split()
         return not words or (len(words) >= 8 and len(set(words)) / len(words) < 0.3)
@@ -240,7 +249,9 @@ def reply_without_prompt(case: Case) -> Verdict:
 def prompt_fits_reply(case: Case) -> Verdict:
     """Prompt and reply of a row belong together, by the rare words they share."""
     rows = [row for row in case.rows if "prompt" in row]
-    name = next((c for c in ("completion", "chosen", "answer", "solution") if rows and c in rows[0]), "")
+    name = next(
+        (c for c in ("completion", "chosen", "answer", "solution") if rows and c in rows[0]), ""
+    )
     if not name:
         raise NotTestable("rows have no prompt beside a reply")
     asked = [_words(text_of(row["prompt"])) for row in rows]
@@ -283,14 +294,12 @@ def _words(text: str) -> set[str]:
 def template_applied_once(case: Case) -> Verdict:
     """No row spells the tokenizer's control tokens where the trainer adds them again."""
     tokenizer = case.subject.tokenizer
-    specials = {
-        str(t)
-        for t in getattr(tokenizer, "all_special_tokens", [])
-        if len(str(t)) > 3
-    }
+    specials = {str(t) for t in getattr(tokenizer, "all_special_tokens", []) if len(str(t)) > 3}
     template = str(getattr(tokenizer, "chat_template", None) or "")
     specials |= set(re.findall(r"<\|[a-z_]+\|>", template))
-    column = next((c for c in ("messages", "prompt", "chosen", "completion") if c in case.rows[0]), "")
+    column = next(
+        (c for c in ("messages", "prompt", "chosen", "completion") if c in case.rows[0]), ""
+    )
     if not column or not isinstance(case.rows[0][column], list) or not template:
         raise NotTestable("rows are not messages that a chat template renders")
     marked = sum(any(s in text_of(row[column]) for s in specials) for row in case.rows)

@@ -52,14 +52,17 @@ def padding_invariance(case: Case) -> Verdict:
     if case.subject.kind == "reward":
         alone = float(scores(model, [short], pad=case.pad, autocast=case.autocast)[0])
         off = 0.0
-        for side in ("right", "left"):
+        # Absolute positions move with padding on the left, whoever trains the model.
+        learned = getattr(case.subject.base.config, "model_type", "") in ("gpt2", "gpt_neo", "opt")
+        sides = ("right",) if learned else ("right", "left")
+        for side in sides:
             beside = scores(model, [short, long], pad=case.pad, side=side, autocast=case.autocast)
             off = max(off, abs(float(beside[0]) - alone))
         spread = abs(alone - float(scores(model, [long], pad=case.pad, autocast=case.autocast)[0]))
         limit = max(bound * max(abs(alone), spread, 0.1), 1e-4)
         return verdict(
             off <= limit,
-            f"a row scores {alone:.4g} alone and up to {off:.2g} apart when padded on either side",
+            f"a row scores {alone:.4g} alone and up to {off:.2g} apart when padded on the {' or '.join(sides)}",
             difference=off,
             alone=alone,
         )
@@ -119,7 +122,10 @@ def packing_boundaries(case: Case) -> Verdict:
     batch = case.batch
     if not batch.packed or "position_ids" not in batch.inputs:
         if batch.packed and any(len(r.get("seq_lengths") or []) > 1 for r in batch.rows):
-            return verdict(False, "rows are packed, and the batch has no position ids: documents see one another")
+            return verdict(
+                False,
+                "rows are packed, and the batch has no position ids: documents see one another",
+            )
         return not_tested("sequences are not packed")
     first, second = _neighbours(batch.lines)
     prepared(case)
@@ -137,7 +143,9 @@ def packing_boundaries(case: Case) -> Verdict:
     start = first.place[1]
     rows = int(case.subject.model.get_input_embeddings().weight.shape[0])
     changed = inputs["input_ids"].clone()
-    changed[0, start : start + len(first.ids)] = (changed[0, start : start + len(first.ids)] + 1) % rows
+    changed[0, start : start + len(first.ids)] = (
+        changed[0, start : start + len(first.ids)] + 1
+    ) % rows
     moved = _predict(case, {**inputs, "input_ids": changed})
     off = float((base - moved)[0, second.place[1] :].abs().max())
     return verdict(
@@ -195,7 +203,9 @@ def accumulation(case: Case) -> Verdict:
         for inputs in batches:
             trainer.training_step(model, dict(inputs), items)
         average_gradients(trainer, weights)
-        norm = math.sqrt(sum(float(w.grad.float().norm()) ** 2 for w in weights if w.grad is not None))
+        norm = math.sqrt(
+            sum(float(w.grad.float().norm()) ** 2 for w in weights if w.grad is not None)
+        )
     finally:
         trainer.current_gradient_accumulation_steps = 1
         for weight in weights:
@@ -210,4 +220,3 @@ def accumulation(case: Case) -> Verdict:
         batch=whole,
         relative=off,
     )
-

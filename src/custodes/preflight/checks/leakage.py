@@ -17,7 +17,16 @@ __all__: list[str] = []
 
 _MOST = 20_000  # Rows of a set that are hashed.
 _WORDS = 13  # Words of an n-gram, as in the GPT-3 paper (Brown et al. 2020, appendix C).
-_COLUMNS = ("text", "messages", "conversations", "prompt", "completion", "chosen", "input_ids", "prompt_ids")
+_COLUMNS = (
+    "text",
+    "messages",
+    "conversations",
+    "prompt",
+    "completion",
+    "chosen",
+    "input_ids",
+    "prompt_ids",
+)
 
 
 def _texts(dataset: Any) -> list[str]:
@@ -103,7 +112,10 @@ def evaluation_rows(case: Case) -> Verdict:
     sizes = {name: len(d) if hasattr(d, "__len__") else None for name, d in sets.items()}
     args = case.subject.args
     if any(size == 0 for size in sizes.values()) or (strategy != "no" and not sets):
-        return failed(f"eval_strategy is {strategy!r} and the evaluation sets have {sizes or 'no'} rows", sizes=sizes)
+        return failed(
+            f"eval_strategy is {strategy!r} and the evaluation sets have {sizes or 'no'} rows",
+            sizes=sizes,
+        )
     metric = getattr(args, "metric_for_best_model", None)
     greater = getattr(args, "greater_is_better", None)
     if metric and str(metric).endswith("loss") and greater and args.load_best_model_at_end:

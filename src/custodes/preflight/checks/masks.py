@@ -84,7 +84,11 @@ def labels_equal_inputs(case: Case) -> Verdict:
     return verdict(
         wrong / counted < 0.01,
         f"{wrong} of {counted} labels differ from the id at their place"
-        + (f" ({shifted} equal the next id: shifted twice)" if wrong and shifted > wrong / 2 else ""),
+        + (
+            f" ({shifted} equal the next id: shifted twice)"
+            if wrong and shifted > wrong / 2
+            else ""
+        ),
         wrong=wrong,
         labels=counted,
     )

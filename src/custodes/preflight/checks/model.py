@@ -31,7 +31,8 @@ def weights_finite(case: Case) -> Verdict:
     empty = not bool(embedding.any())
     return verdict(
         not bad and not empty,
-        f"{len(bad)} tensors hold NaN or infinity" + ("; the embedding is all zeros" if empty else ""),
+        f"{len(bad)} tensors hold NaN or infinity"
+        + ("; the embedding is all zeros" if empty else ""),
         tensors=bad[:5],
     )
 
@@ -169,9 +170,7 @@ def deterministic(case: Case) -> Verdict:
 def dropout_off(case: Case) -> Verdict:
     """Dropout does not blur the ratio to the reference."""
     model = case.subject.model
-    active = [
-        n for n, m in model.named_modules() if isinstance(m, torch.nn.Dropout) and m.p > 0
-    ]
+    active = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Dropout) and m.p > 0]
     config = case.subject.base.config
     inside = {
         k: v

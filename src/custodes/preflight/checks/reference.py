@@ -13,7 +13,6 @@ from custodes.preflight.result import NotTestable, Verdict
 __all__: list[str] = []
 
 
-
 def _bound(case: Case) -> float:
     """Rounding of a log-probability, in nats a token."""
     target = case.step.target
@@ -63,7 +62,9 @@ def reference_is_start(case: Case) -> Verdict:
     figures = {"difference": off, "own": own, "bound": bound, "loss": step.loss}
     if own is not None:
         text += f"; log-probabilities of policy and reference differ by {own:.2g} nats a token"
-    return verdict(off <= bound and (own is None or own <= max(bound, _bound(case))), text, **figures)
+    return verdict(
+        off <= bound and (own is None or own <= max(bound, _bound(case))), text, **figures
+    )
 
 
 def _own_gap(case: Case) -> float | None:
@@ -74,9 +75,7 @@ def _own_gap(case: Case) -> float | None:
         return None
     mine = log_probs(case.subject.model, answers, pad=case.pad, autocast=case.autocast)
     theirs = log_probs(other, answers, pad=case.pad, autocast=case.autocast)
-    return max(
-        float((a - b).abs().mean()) for a, b in zip(mine, theirs, strict=True)
-    )
+    return max(float((a - b).abs().mean()) for a, b in zip(mine, theirs, strict=True))
 
 
 @check(
@@ -138,7 +137,11 @@ def logps_agree(case: Case) -> Verdict:
         return not_tested("this loss divides log-probabilities by the reply's length")
     worst, figures = 0.0, {}
     for sign, name in ((1, "logps/chosen"), (-1, "logps/rejected")):
-        picked = [row.double().sum() for row, one in zip(nats, step.answers, strict=True) if one.sign == sign]
+        picked = [
+            row.double().sum()
+            for row, one in zip(nats, step.answers, strict=True)
+            if one.sign == sign
+        ]
         tokens = [one.tokens for one in step.answers if one.sign == sign]
         if not picked or name not in step.metrics:
             continue
@@ -204,5 +207,3 @@ def _rollout_logps(case: Case, bound: float) -> Verdict:
 
 def _absolute_positions(case: Case) -> bool:
     return bool(getattr(case.subject.base.config, "model_type", "") in ("gpt2", "gpt_neo", "opt"))
-
-

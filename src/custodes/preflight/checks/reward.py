@@ -50,7 +50,9 @@ def reward_works(case: Case) -> Verdict:
         if call.error:
             problems.append(f"{one.name}: {call.error}")
         elif call.values is not None and len(call.values) != count:
-            problems.append(f"{one.name} returned {len(call.values)} rewards for {count} completions")
+            problems.append(
+                f"{one.name} returned {len(call.values)} rewards for {count} completions"
+            )
     slow = {n: f["seconds"] for n, f in figures.items()}
     text = "; ".join(problems) or f"seconds a call: {slow}"
     return verdict(not problems, text, functions=figures)
@@ -143,10 +145,14 @@ def reward_aligned(case: Case) -> Verdict:
         alone = abs(one.values("single")[0] - first[0]) / spread if one.values("single") else 0.0
         figures[one.name] = {"order": moved, "again": changed, "alone": alone}
         if changed > 0.01:
-            problems.append(f"{one.name} gives other rewards the second time ({changed:.2g} spreads)")
+            problems.append(
+                f"{one.name} gives other rewards the second time ({changed:.2g} spreads)"
+            )
         elif moved > 0.01:
             problems.append(f"{one.name} depends on the order of completions ({moved:.2g} spreads)")
-    return verdict(not problems, "; ".join(problems) or "rewards follow their completions", functions=figures)
+    return verdict(
+        not problems, "; ".join(problems) or "rewards follow their completions", functions=figures
+    )
 
 
 def _spread(values: list[float]) -> float:
@@ -182,21 +188,28 @@ def reward_varies(case: Case) -> Verdict:
     flat = sum(_spread(group) < 1e-9 for group in groups)
     figures = {"flat": flat, "groups": len(groups), "rewards": [round(t, 4) for t in totals[:16]]}
     if flat == len(groups) and not any(_reacts(one) for one in _working(case)):
-        return verdict(False, "no reward depends on the completion: every probe earns the same", **figures)
+        return verdict(
+            False, "no reward depends on the completion: every probe earns the same", **figures
+        )
     if flat == len(groups) and _spread(every) > 1e-9:
         return not_tested(
             f"all {flat} groups of short completions have equal rewards, though probes differ: "
             "the task may be too hard for the model at first",
             **figures,
         )
-    return verdict(flat < len(groups), f"{flat} of {len(groups)} groups have equal rewards", **figures)
+    return verdict(
+        flat < len(groups), f"{flat} of {len(groups)} groups have equal rewards", **figures
+    )
 
 
 def _reacts(one: Function) -> bool:
     """Return whether some prompt earns something else with another completion."""
     probes = [one.values(p) for p in ("rollouts", "empty", "echo", "long", "foreign", "appended")]
     probes = [values for values in probes if values]
-    return any(_spread([values[i] for values in probes if i < len(values)]) > 1e-9 for i in range(len(probes[0])))
+    return any(
+        _spread([values[i] for values in probes if i < len(values)]) > 1e-9
+        for i in range(len(probes[0]))
+    )
 
 
 @check(
@@ -221,7 +234,9 @@ def reward_direction(case: Case) -> Verdict:
     # text alone gives both the same mean, and column values say nothing about it.
     gap = sums["good"] - sums["wrong"]
     if abs(gap) < 1e-6 * max(abs(v) for v in (1e-3, *sums.values())):
-        return not_tested(f"the rewards do not depend on the column {audit.truth!r} ({text})", **sums)
+        return not_tested(
+            f"the rewards do not depend on the column {audit.truth!r} ({text})", **sums
+        )
     beaten = [k for k, v in sums.items() if k != "good" and v > sums["good"] + 1e-9]
     return verdict(not beaten, f"mean rewards: {text}", **sums)
 
@@ -240,7 +255,9 @@ def _means(case: Case, probes: tuple[str, ...]) -> dict[str, float]:
 def _mean_change(one: Function, probe: str) -> tuple[float, float]:
     """Return the mean change against the rollouts in spreads, and the share of rises."""
     first, then = one.values("rollouts"), one.values(probe)
-    pairs = [(a, b) for a, b in zip(first, then, strict=False) if math.isfinite(a) and math.isfinite(b)]
+    pairs = [
+        (a, b) for a, b in zip(first, then, strict=False) if math.isfinite(a) and math.isfinite(b)
+    ]
     if not pairs:
         return 0.0, 0.0
     spread = max(_spread([a for a, _ in pairs]), 1e-9)
@@ -265,7 +282,10 @@ def reward_shortcuts(case: Case) -> Verdict:
     judged = False
     lengths = [float(len(text)) for text in audit.completions]
     for one in _working(case):
-        row = {p: round(_mean_change(one, p)[0], 3) for p in ("appended", "long", "empty", "echo", "refusal", "foreign")}
+        row = {
+            p: round(_mean_change(one, p)[0], 3)
+            for p in ("appended", "long", "empty", "echo", "refusal", "foreign")
+        }
         row["length_correlation"] = round(_correlation(lengths, one.values("rollouts")), 3)
         figures[one.name] = row
         good = [v for v in one.values("good") if math.isfinite(v)]
@@ -318,7 +338,9 @@ def reward_agrees(case: Case) -> Verdict:
             totals[i] += value * one.weight if math.isfinite(value) else 0.0
     r = _correlation(totals, [float(v) for v in said])
     bound = -2.0 / max(len(totals) - 1, 1) ** 0.5
-    return verdict(r > bound, f"correlation with the expert over {len(totals)} completions {r:+.2f}", r=r)
+    return verdict(
+        r > bound, f"correlation with the expert over {len(totals)} completions {r:+.2f}", r=r
+    )
 
 
 @check(
@@ -333,7 +355,9 @@ def reward_model(case: Case) -> Verdict:
     """Reward models are read where they should be."""
     found = [
         (f, p)
-        for f, p in zip(case.trainer.reward_funcs, case.trainer.reward_processing_classes, strict=True)
+        for f, p in zip(
+            case.trainer.reward_funcs, case.trainer.reward_processing_classes, strict=True
+        )
         if isinstance(f, torch.nn.Module)
     ]
     if not found:

@@ -194,4 +194,6 @@ def groups_share_prompt(case: Case) -> Verdict:
     prompts = [repr(row.get("prompt")) for row in batch]
     mixed = sum(len(set(prompts[i : i + size])) > 1 for i in range(0, len(prompts), size))
     groups = len(prompts) // size
-    return verdict(mixed == 0, f"{mixed} of {groups} groups mix prompts", mixed=mixed, groups=groups)
+    return verdict(
+        mixed == 0, f"{mixed} of {groups} groups mix prompts", mixed=mixed, groups=groups
+    )

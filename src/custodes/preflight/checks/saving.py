@@ -106,7 +106,9 @@ def _full_pairs(
     """Compare what a fresh load of the files gives with the live weights."""
     live = {n: p for n, p in model.named_parameters(remove_duplicate=False)}
     disk = {k: v for part in saved.values() for k, v in part.items()}
-    text = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    text = (
+        model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    )
     if getattr(text, "tie_word_embeddings", False):
         # Loading ties the head to the embedding, whatever the head was.
         embedding = _name_of(live, model.get_input_embeddings())
@@ -159,14 +161,19 @@ def merge(case: Case) -> Verdict:
     layers = [
         (n, m)
         for n, m in model.named_modules()
-        if hasattr(m, "merge") and hasattr(m, "base_layer") and hasattr(m, "lora_A") and len(m.lora_A)
+        if hasattr(m, "merge")
+        and hasattr(m, "base_layer")
+        and hasattr(m, "lora_A")
+        and len(m.lora_A)
     ]
     if not layers:
         return not_tested("no LoRA layer is a linear one")
     worst, name = 0.0, ""
     with perturbed(case), torch.no_grad():
         for place, layer in layers[:: max(len(layers) // 6, 1)]:
-            width = getattr(layer.base_layer, "in_features", None) or layer.base_layer.weight.shape[0]
+            width = (
+                getattr(layer.base_layer, "in_features", None) or layer.base_layer.weight.shape[0]
+            )
             first = next(iter(layer.lora_A.values())).weight
             draw = torch.Generator().manual_seed(0)
             x = torch.randn(4, int(width), generator=draw).to(layer.base_layer.weight)

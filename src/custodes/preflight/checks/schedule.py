@@ -73,7 +73,10 @@ def schedule_rate(case: Case) -> Verdict:
     warming = warm(schedule.steps) if warm is not None else 0
     never = warming >= schedule.steps and schedule.steps > 1
     return verdict(
-        not never and (short or above >= 0.5) and (reached >= 0.5 or short), text, warmup=warming, **figures
+        not never and (short or above >= 0.5) and (reached >= 0.5 or short),
+        text,
+        warmup=warming,
+        **figures,
     )
 
 

@@ -63,7 +63,11 @@ def ids_in_vocabulary(case: Case) -> Verdict:
     highest = lowest = 0
     source = "the tokenizer's special tokens"
     tokenizer = case.subject.tokenizer
-    specials = [i for i in (tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id) if i is not None]
+    specials = [
+        i
+        for i in (tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id)
+        if i is not None
+    ]
     size = len(tokenizer)
     try:
         ids = [i for line in lines_of(case) for i in line.ids] if not case.subject.online else []
@@ -234,7 +238,9 @@ def truncation(case: Case) -> Verdict:
         if case.subject.kind == "reward" or raw is None:
             total += 1
             part += limit is not None and len(line.ids) >= limit
-            gone += not any(line.trained) and case.subject.kind != "reward" and line.labels is not None
+            gone += (
+                not any(line.trained) and case.subject.kind != "reward" and line.labels is not None
+            )
             continue
         text = squeezed(decoded(case.subject.tokenizer, line.ids))
         for reply in raw[1]:
@@ -305,7 +311,9 @@ def batch_holds_rows(case: Case) -> Verdict:
             continue
         compared += 1
         if cut(case, line):
-            texts = [t[: max(len(t) // 8, 8)] for t in texts[-1:]] if len(texts) > 1 else [texts[0][:8]]
+            texts = (
+                [t[: max(len(t) // 8, 8)] for t in texts[-1:]] if len(texts) > 1 else [texts[0][:8]]
+            )
             if getattr(case.subject.args, "truncation_mode", "") == "keep_end":
                 continue
             texts = texts if len(line.ids) > 16 else []
@@ -360,8 +368,6 @@ def prompt_prefix(case: Case) -> Verdict:
         off=off,
         rows=compared,
     )
-
-
 
 
 @check(

@@ -247,5 +247,3 @@ def _probes(rollouts: Any, rows: list[dict[str, Any]], truth: str) -> dict[str, 
 def answer_text(value: Any) -> str:
     """Return the text of an answer column: its number, string or messages."""
     return text_of(value)
-
-

@@ -89,7 +89,9 @@ def sample(case: Case) -> Rollouts:
     rows = sorted(case.rows, key=lambda row: len(str(row.get("prompt"))))
     rows = rows[: max(len(rows) // 2, 1)]
     wanted = max(1, min(2, len(rows)))
-    chosen = [dict(row) for row in rows[:: max(len(rows) // wanted, 1)][:wanted] for _ in range(group)]
+    chosen = [
+        dict(row) for row in rows[:: max(len(rows) // wanted, 1)][:wanted] for _ in range(group)
+    ]
     return generate(case, chosen, group)
 
 

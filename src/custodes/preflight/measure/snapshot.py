@@ -323,7 +323,9 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
     flat = tensor.detach().contiguous()
     if flat.is_complex():
         flat = torch.view_as_real(flat)
-    width = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}.get(flat.element_size())
+    width = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}.get(
+        flat.element_size()
+    )
     return flat if width is None or flat.is_quantized else flat.view(width)
 
 

@@ -179,7 +179,12 @@ def take(case: Case) -> Step:
             answers = answers_of(case.subject, rows)
         except NotTestable:
             answers = [
-                Answer(tuple(line.ids), tuple(line.trained), -1 if line.role == "rejected" else 1, line.source)
+                Answer(
+                    tuple(line.ids),
+                    tuple(line.trained),
+                    -1 if line.role == "rejected" else 1,
+                    line.source,
+                )
                 for line in batch.lines
             ]
     return measured(case, model, inputs, batch, answers)
@@ -383,7 +388,9 @@ def _optimizer_state(optimizer: Any) -> tuple[dict[Any, Any], list[dict[str, Any
     import copy
 
     state = {
-        key: {k: v.clone() if isinstance(v, torch.Tensor) else copy.copy(v) for k, v in value.items()}
+        key: {
+            k: v.clone() if isinstance(v, torch.Tensor) else copy.copy(v) for k, v in value.items()
+        }
         for key, value in optimizer.state.items()
         if isinstance(value, dict)
     }

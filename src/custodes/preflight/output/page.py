@@ -64,7 +64,8 @@ def body(report: Report) -> str:
     rows = "".join(_result(one) for one in results)
     tokens = "".join(_tokens(row) for row in report.rows)
     shown = (
-        "<h2>Rows of a real batch</h2><p>Green tokens are trained, grey ones are context.</p>" + tokens
+        "<h2>Rows of a real batch</h2><p>Green tokens are trained, grey ones are context.</p>"
+        + tokens
         if tokens
         else ""
     )

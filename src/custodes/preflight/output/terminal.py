@@ -26,9 +26,7 @@ def table(report: Report, *, width: int | None = None, every: bool = False) -> s
     """
     columns = width or min(shutil.get_terminal_size((100, 24)).columns, 120)
     results = [
-        one
-        for one in report.ordered
-        if every or not one.explanation.startswith("does not apply")
+        one for one in report.ordered if every or not one.explanation.startswith("does not apply")
     ]
     head = (
         f"preflight of {report.trainer}: {len(report.failed)} failed, {len(report.passed)} passed, "

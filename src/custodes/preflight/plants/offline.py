@@ -49,7 +49,9 @@ def dpo_shared_reference(folder: Path) -> Any:
     return trainer
 
 
-@plant("frozen-adapter-sft", "sft", ["trainable-weights", "optimizer-weights"], "huggingface/trl#6700")
+@plant(
+    "frozen-adapter-sft", "sft", ["trainable-weights", "optimizer-weights"], "huggingface/trl#6700"
+)
 def frozen_adapter_sft(folder: Path) -> Any:
     """An adapter was loaded without is_trainable=True."""
     trainer = build("sft", folder, peft_config=lora())
@@ -57,7 +59,9 @@ def frozen_adapter_sft(folder: Path) -> Any:
     return trainer
 
 
-@plant("frozen-adapter-dpo", "dpo", ["trainable-weights", "optimizer-weights"], "huggingface/peft#282")
+@plant(
+    "frozen-adapter-dpo", "dpo", ["trainable-weights", "optimizer-weights"], "huggingface/peft#282"
+)
 def frozen_adapter_dpo(folder: Path) -> Any:
     """The same under DPO."""
     trainer = build("dpo", folder, peft_config=lora())
@@ -130,7 +134,9 @@ def prompt_in_loss(folder: Path) -> Any:
 @plant("wrong-turns", "sft", ["trained-text"], "axolotl-ai-cloud/axolotl#1645")
 def wrong_turns(folder: Path) -> Any:
     """The user's turns are trained and the assistant's are not."""
-    trainer = build("sft", folder, data=demonstrations("chat"), options={"assistant_only_loss": True})
+    trainer = build(
+        "sft", folder, data=demonstrations("chat"), options={"assistant_only_loss": True}
+    )
 
     def inverted(row: dict[str, Any]) -> dict[str, Any]:
         pairs = zip(row["input_ids"], row["labels"], strict=True)
@@ -188,7 +194,12 @@ def evaluation_leaks(folder: Path) -> Any:
     return build("sft", folder, data=data, eval_dataset=data.select(range(6)))
 
 
-@plant("optimizer-stale", "sft", ["optimizer-weights", "weights-move"], "huggingface/transformers#22563")
+@plant(
+    "optimizer-stale",
+    "sft",
+    ["optimizer-weights", "weights-move"],
+    "huggingface/transformers#22563",
+)
 def optimizer_stale(folder: Path) -> Any:
     """The optimizer was made for another copy of the model."""
     import torch
@@ -273,7 +284,9 @@ def rows_scrambled(folder: Path) -> Any:
     """Replies belong to other rows' prompts."""
     data = demonstrations()
     replies = data["completion"][5:] + data["completion"][:5]
-    return build("sft", folder, data=data.remove_columns("completion").add_column("completion", replies))
+    return build(
+        "sft", folder, data=data.remove_columns("completion").add_column("completion", replies)
+    )
 
 
 @plant("vocabulary-short", "sft", ["ids-in-vocabulary"], "huggingface/trl#1067")
@@ -329,4 +342,6 @@ def rate_absurd(folder: Path) -> Any:
 def truncation_takes_reply(folder: Path) -> Any:
     """max_length ends inside the prompts."""
     data = demonstrations("chat-completion")
-    return build("sft", folder, data=data, options={"max_length": 12, "completion_only_loss": False})
+    return build(
+        "sft", folder, data=data, options={"max_length": 12, "completion_only_loss": False}
+    )

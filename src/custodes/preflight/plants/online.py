@@ -21,7 +21,9 @@ def reward_flipped(folder: Path) -> Any:
     return build("grpo", folder, reward_funcs=flipped)
 
 
-@plant("reward-weight-negative", "grpo", ["reward-weights", "advantage-sign"], "huggingface/trl#2714")
+@plant(
+    "reward-weight-negative", "grpo", ["reward-weights", "advantage-sign"], "huggingface/trl#2714"
+)
 def reward_weight_negative(folder: Path) -> Any:
     """The reward's weight is −1."""
     return build("grpo", folder, options={"reward_weights": [-1.0]})
@@ -33,7 +35,12 @@ def kl_negative(folder: Path) -> Any:
     return build("grpo", folder, options={"beta": -0.1})
 
 
-@plant("frozen-adapter-grpo", "grpo", ["trainable-weights", "optimizer-weights"], "huggingface/trl#6700")
+@plant(
+    "frozen-adapter-grpo",
+    "grpo",
+    ["trainable-weights", "optimizer-weights"],
+    "huggingface/trl#6700",
+)
 def frozen_adapter_grpo(folder: Path) -> Any:
     """An adapter that cannot be trained; trl logs a gradient norm all the same."""
     trainer = build("grpo", folder, peft_config=lora())
@@ -105,11 +112,18 @@ def reward_wants_column(folder: Path) -> Any:
 def reward_wrong_length(folder: Path) -> Any:
     """One reward too few."""
     return build(
-        "grpo", folder, reward_funcs=lambda completions, **_: [float(len(c)) for c in completions][:-1]
+        "grpo",
+        folder,
+        reward_funcs=lambda completions, **_: [float(len(c)) for c in completions][:-1],
     )
 
 
-@plant("sampler-greedy", "grpo", ["rollouts-follow-policy", "completions-differ"], "huggingface/trl#5783")
+@plant(
+    "sampler-greedy",
+    "grpo",
+    ["rollouts-follow-policy", "completions-differ"],
+    "huggingface/trl#5783",
+)
 def sampler_greedy(folder: Path) -> Any:
     """The sampler is nearly greedy, whatever the temperature says."""
     trainer = build("grpo", folder)

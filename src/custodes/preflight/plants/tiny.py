@@ -122,7 +122,9 @@ def tiny_model(
     configs: dict[str, Any] = {
         "llama": lambda: transformers.LlamaConfig(**shared, **llama),
         "qwen2": lambda: transformers.Qwen2Config(**shared, **llama),
-        "gemma": lambda: transformers.Gemma2Config(**shared, **llama, head_dim=8, sliding_window=64),
+        "gemma": lambda: transformers.Gemma2Config(
+            **shared, **llama, head_dim=8, sliding_window=64
+        ),
         "gpt2": lambda: transformers.GPT2Config(
             **shared,
             n_embd=32,

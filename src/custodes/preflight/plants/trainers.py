@@ -21,7 +21,14 @@ from custodes.preflight.plants.tiny import (
 __all__ = ["KINDS", "build", "lora", "overlap_reward", "quiet"]
 
 KINDS = ("sft", "dpo", "kto", "reward", "grpo", "rloo")
-_NAMES = {"sft": "SFT", "dpo": "DPO", "kto": "KTO", "reward": "Reward", "grpo": "GRPO", "rloo": "RLOO"}
+_NAMES = {
+    "sft": "SFT",
+    "dpo": "DPO",
+    "kto": "KTO",
+    "reward": "Reward",
+    "grpo": "GRPO",
+    "rloo": "RLOO",
+}
 
 
 @contextlib.contextmanager
