@@ -94,7 +94,7 @@ def setups() -> Iterator[Setup]:
         options={"packing": True, "max_length": 64, "packing_strategy": "wrapped"},
         data=demonstrations("text", 64),
     )
-    yield make("padding-free", "sft", options={"padding_free": True})
+    yield make("padding-free", "sft", options={"padding_free": True, "max_length": None})
     yield make(
         "held-out",
         "sft",
@@ -111,7 +111,7 @@ def setups() -> Iterator[Setup]:
         peft_config=lora(
             modules_to_save=["embed_tokens", "lm_head"],
         ),
-        model=lambda f: _untied(f),
+        model=_untied,
     )
     yield make("dft", "sft", options={"loss_type": "dft"})
     for loss in (

@@ -156,7 +156,7 @@ def test_a_reward_function_that_does_not_work(built, function, says):
 
 def test_a_reward_function_that_prints(built, capsys):
     def chatty(completions, **_):
-        print("hello")
+        print("hello")  # noqa: T201
         return [float(len(c)) for c in completions]
 
     report = check(built("grpo", reward_funcs=chatty), only=["reward-works"])

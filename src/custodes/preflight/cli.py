@@ -112,7 +112,8 @@ def _self_test(name: str | None, as_json: bool) -> None:
     planted = sum(bool(one.wanted) for one in outcomes)
     seconds = sum(one.seconds for one in outcomes)
     say(
-        f"{planted} bugs planted, {len(outcomes) - planted} clean trainers, {len(wrong)} not as they "
+        f"{planted} bugs planted, {len(outcomes) - planted} clean trainers, {len(wrong)} not as "
+        "they "
         f"should, {seconds:.0f} s of checks"
     )
     if wrong:

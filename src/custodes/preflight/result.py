@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,7 +22,7 @@ class PreflightError(CustodesError):
     """A trainer that failed its preflight."""
 
 
-class NotTestable(Exception):
+class NotTestable(Exception):  # noqa: N818 - it is a verdict and not a fault
     """A check that could not be computed; the message says why."""
 
 
@@ -209,7 +210,7 @@ class Report:
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
         return {str(key): _finite(item) for key, item in value.items()}

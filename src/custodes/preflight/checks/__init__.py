@@ -11,6 +11,7 @@ MODULES = (
     "leakage",
     "schedule",
     "tokens",
+    "texts",
     "masks",
     "model",
     "step",

@@ -18,7 +18,8 @@ __all__: list[str] = []
     expected="one small step raises what the method promises: the replies' log-probability (SFT), "
     "chosen over rejected (DPO, reward), desirable over undesirable (KTO), better- over "
     "worse-rewarded completions (GRPO, RLOO)",
-    remedy="look for a sign: beta, reward_weights, loss weights, maximize=True, a custom compute_loss, "
+    remedy="look for a sign: beta, reward_weights, loss weights, maximize=True, a custom "
+    "compute_loss, "
     "labels that are shifted or belong to another row",
     reference="NVlabs/alpamayo-recipes#29; huggingface/trl#2714",
 )
@@ -28,6 +29,9 @@ def step_helps(case: Case) -> Verdict:
     target = step.target
     if target is None:
         return not_tested("this model predicts no tokens: see loss-falls")
+    if "discopop" in (getattr(case.trainer, "loss_types", None) or []):
+        # With its default temperature the published loss rises with the margin at margin 0.
+        return not_tested("DiscoPOP's gradient lowers the margin at the start, by its formula")
     trial = step.decisive
     if trial is None:
         changes = ", ".join(f"{t.change:.2g}" for t in step.trials)
@@ -65,6 +69,8 @@ def loss_falls(case: Case) -> Verdict:
     trial = step.decisive or (step.trials[0] if step.trials else None)
     if trial is None or trial.loss is None or step.loss_before is None:
         return not_tested("the trainer's loss could not be computed without training")
+    if getattr(case.subject.args, "loss_type", "") == "dft":
+        return not_tested("DFT weighs tokens by their probability: its value may rise")
     change = trial.loss - step.loss_before
     rounding = 1e-6 * max(abs(step.loss_before), 1.0)
     figures = {"before": step.loss_before, "after": trial.loss, "scale": trial.scale}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -29,7 +30,8 @@ def _tolerance(case: Case) -> float:
     kinds=("reward", "sft", "dpo", "kto"),
     expected="a row scores the same alone and beside a longer one, for a reward model also with "
     "padding on the other side",
-    remedy="set model.config.pad_token_id to the tokenizer's, and let the tokenizer pad on the side "
+    remedy="set model.config.pad_token_id to the tokenizer's, and let the tokenizer pad on the "
+    "side "
     "that the model expects",
     reference="huggingface/trl#2708; huggingface/trl#3307; huggingface/transformers#35352",
 )
@@ -62,7 +64,8 @@ def padding_invariance(case: Case) -> Verdict:
         limit = max(bound * max(abs(alone), spread, 0.1), 1e-4)
         return verdict(
             off <= limit,
-            f"a row scores {alone:.4g} alone and up to {off:.2g} apart when padded on the {' or '.join(sides)}",
+            f"a row scores {alone:.4g} alone and up to {off:.2g} apart when padded on the "
+            f"{' or '.join(sides)}",
             difference=off,
             alone=alone,
         )
@@ -83,7 +86,8 @@ def padding_invariance(case: Case) -> Verdict:
     "step",
     kinds=("sft", "dpo", "kto", "grpo", "rloo"),
     expected="a later token changes no earlier prediction",
-    remedy="check the attention mask and attn_implementation: the model sees the answer it predicts",
+    remedy="check the attention mask and attn_implementation: the model sees the answer it "
+    "predicts",
     reference="huggingface/transformers#30680",
 )
 def causal(case: Case) -> Verdict:
@@ -111,7 +115,8 @@ def causal(case: Case) -> Verdict:
     "step",
     kinds=("sft",),
     expected="the tokens of one document change no prediction in the next",
-    remedy="use an attention implementation that reads position ids (flash attention, or sdpa/eager "
+    remedy="use an attention implementation that reads position ids (flash attention, or "
+    "sdpa/eager "
     "masks made from them), or packing=False",
     reference="huggingface/trl#3728; huggingface/transformers#31629",
 )
@@ -156,7 +161,7 @@ def packing_boundaries(case: Case) -> Verdict:
 
 
 def _neighbours(lines: list[Any]) -> tuple[Any, Any]:
-    for a, b in zip(lines, lines[1:], strict=False):
+    for a, b in itertools.pairwise(lines):
         if a.place[0] == b.place[0] and len(a.ids) > 1 and len(b.ids) > 1:
             return a, b
     raise NotTestable("no row holds two documents")

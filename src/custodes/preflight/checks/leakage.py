@@ -57,7 +57,8 @@ def _grams(text: str) -> Iterable[int]:
     "data",
     expected="less than 1% of the evaluation rows are in the training set, and less than 10% share "
     "half of their 13-word sequences with it",
-    remedy="split before augmenting, and deduplicate across the split (train_test_split, then drop)",
+    remedy="split before augmenting, and deduplicate across the split (train_test_split, then "
+    "drop)",
     reference="argilla-io/notus#10",
 )
 def evaluation_held_out(case: Case) -> Verdict:

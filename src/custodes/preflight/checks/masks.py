@@ -161,7 +161,8 @@ def _compared(
     "trained-text",
     "batch",
     kinds=("sft", "dpo", "kto"),
-    expected="the mask covers all tokens of the replies and, where prompts are masked, none of theirs",
+    expected="the mask covers all tokens of the replies and, where prompts are masked, none of "
+    "theirs",
     remedy="compare the decoded mask (report.to_html()) with your data: completion_only_loss, "
     "assistant_only_loss, the template's {% generation %} marks, a custom collator",
     reference="axolotl-ai-cloud/axolotl#1761; huggingface/trl#1414",
@@ -185,7 +186,8 @@ def _mask_verdict(case: Case, figures: dict[str, Any]) -> Verdict:
     clean = leak <= 0.02 if masks_prompts(case) else True
     return verdict(
         clean and miss <= 0.05 and firsts <= 0.25,
-        f"the mask trains {figures['prompt_tokens_trained']} of {figures['prompt_tokens']} prompt tokens "
+        f"the mask trains {figures['prompt_tokens_trained']} of {figures['prompt_tokens']} "
+        "prompt tokens "
         f"and misses {figures['reply_tokens_untrained']} of {figures['reply_tokens']} reply tokens "
         f"(first token missed in {figures['first_tokens_untrained']} of {figures['sequences']})",
         **figures,
@@ -198,7 +200,8 @@ def _mask_verdict(case: Case, figures: dict[str, Any]) -> Verdict:
     kinds=("sft", "dpo", "kto", "plain", "grpo", "rloo"),
     expected="the loss has a gradient at the predictions of the reply's tokens, the first one "
     "included, and at no prompt token",
-    remedy="look for an off-by-one in the mask, a shift in compute_loss, or a loss that ignores the mask",
+    remedy="look for an off-by-one in the mask, a shift in compute_loss, or a loss that ignores "
+    "the mask",
     reference="volcengine/verl#3287; OpenRLHF/OpenRLHF#973",
 )
 def trained_positions(case: Case) -> Verdict:
@@ -233,8 +236,10 @@ def trained_positions(case: Case) -> Verdict:
         firsts += bool(inner) and not mask[inner[0]]
     return verdict(
         missed <= 0.1 * wanted and leaked <= 0.01 * outside and firsts <= 0.5 * sequences,
-        f"the gradient reaches {wanted - missed} of {wanted} tokens that the mask marks and {leaked} "
-        f"of {outside} others; the first marked token is missed in {firsts} of {sequences} sequences",
+        f"the gradient reaches {wanted - missed} of {wanted} tokens that the mask marks and "
+        f"{leaked} "
+        f"of {outside} others; the first marked token is missed in {firsts} of {sequences} "
+        "sequences",
         marked=wanted,
         missed=missed,
         others=outside,
@@ -258,7 +263,8 @@ def _rollout_positions(case: Case, found: Any) -> Verdict:
     firsts = int((mask[active][:, 0] & ~reached[:, 0]).sum())
     return verdict(
         missed <= 0.1 * wanted and leaked == 0 and firsts <= 0.5 * int(active.sum()),
-        f"the gradient reaches {wanted - missed} of {wanted} completion tokens and {leaked} others; "
+        f"the gradient reaches {wanted - missed} of {wanted} completion tokens and {leaked} "
+        "others; "
         f"the first token is missed in {firsts} of {int(active.sum())} completions",
         marked=wanted,
         missed=missed,

@@ -52,7 +52,8 @@ def trainable_weights(case: Case) -> Verdict:
     share = sum(trainable.values()) / max(total, 1)
     return verdict(
         bool(trainable),
-        f"{sum(trainable.values()):,} of {total:,} weights ({share:.2%}) in {len(trainable)} tensors "
+        f"{sum(trainable.values()):,} of {total:,} weights ({share:.2%}) in {len(trainable)} "
+        "tensors "
         "are trainable",
         trainable=sum(trainable.values()),
         total=total,
@@ -64,7 +65,8 @@ def trainable_weights(case: Case) -> Verdict:
     "adapters",
     "data",
     expected="the trainable adapter is the active one, and the base is frozen",
-    remedy="model.set_adapter(name) for the adapter to train; check modules_to_save and merged state",
+    remedy="model.set_adapter(name) for the adapter to train; check modules_to_save and merged "
+    "state",
     reference="huggingface/peft#1802",
 )
 def adapters(case: Case) -> Verdict:
@@ -106,7 +108,8 @@ def adapters(case: Case) -> Verdict:
     "tied-weights",
     "step",
     expected="the head shares its weight with the embedding exactly where the config says so",
-    remedy="model.tie_weights() after resizing or loading, or set tie_word_embeddings in the config",
+    remedy="model.tie_weights() after resizing or loading, or set tie_word_embeddings in the "
+    "config",
     reference="huggingface/peft#2777; huggingface/peft#2864",
 )
 def tied_weights(case: Case) -> Verdict:
@@ -126,7 +129,8 @@ def tied_weights(case: Case) -> Verdict:
         kept = [list(c.modules_to_save or []) for c in model.peft_config.values()]
         if any(kept):
             return failed(
-                f"tie_word_embeddings is True and adapters train a copy of {kept}: head and embedding drift apart",
+                f"tie_word_embeddings is True and adapters train a copy of {kept}: head and "
+                "embedding drift apart",
                 modules_to_save=kept,
             )
     return verdict(

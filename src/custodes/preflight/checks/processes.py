@@ -43,7 +43,8 @@ def weights_equal(case: Case) -> Verdict:
     "data-differs-by-rank",
     "step",
     expected="ranks train on different rows, and sample different completions",
-    remedy="let accelerate shard the data loader; set_seed(seed, device_specific=True) before sampling",
+    remedy="let accelerate shard the data loader; set_seed(seed, device_specific=True) before "
+    "sampling",
     reference="huggingface/trl#1617",
 )
 def data_differs(case: Case) -> Verdict:

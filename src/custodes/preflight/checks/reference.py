@@ -23,9 +23,11 @@ def _bound(case: Case) -> float:
     "reference-is-start",
     "step",
     kinds=("dpo", "kto", "grpo", "rloo"),
-    expected="before the first step policy and reference give the same log-probabilities: rewards 0, "
+    expected="before the first step policy and reference give the same log-probabilities: "
+    "rewards 0, "
     "KL 0, DPO's loss ln 2",
-    remedy="pass ref_model=None, or the model that training starts from; full fine-tuning reloads the "
+    remedy="pass ref_model=None, or the model that training starts from; full fine-tuning "
+    "reloads the "
     "reference from config._name_or_path; check precomputed ref_logps and the 'ref' adapter",
     reference="huggingface/trl#3397; NVIDIA/NeMo-Aligner#227",
 )
@@ -153,7 +155,8 @@ def logps_agree(case: Case) -> Verdict:
         return not_tested("the trainer notes no log-probabilities")
     return verdict(
         worst <= bound * 5,
-        f"log-probabilities of replies differ by {worst:.2g} nats a token from those computed apart",
+        f"log-probabilities of replies differ by {worst:.2g} nats a token from those computed "
+        "apart",
         difference=worst,
         **figures,
     )
@@ -195,7 +198,8 @@ def _rollout_logps(case: Case, bound: float) -> Verdict:
     worst = max(gaps)
     if absolute and worst > bound * 5:
         return not_tested(
-            f"they differ by {worst:.2g}, but this model has absolute positions, which left padding moves"
+            f"they differ by {worst:.2g}, but this model has absolute positions, which left "
+            "padding moves"
         )
     return verdict(
         worst <= bound * 5,

@@ -63,7 +63,8 @@ def reward_works(case: Case) -> Verdict:
     "reward",
     kinds=_ONLINE,
     expected="no NaN, no infinity, and a number for at least one function in every row",
-    remedy="clip or replace NaN and infinity; return None only where another function rewards the row",
+    remedy="clip or replace NaN and infinity; return None only where another function rewards "
+    "the row",
     reference="huggingface/trl#5297",
 )
 def reward_finite(case: Case) -> Verdict:
@@ -79,7 +80,7 @@ def reward_finite(case: Case) -> Verdict:
             )
             if odd or (call.error and probe not in ("rollouts",)):
                 bad.setdefault(one.name, []).append(probe)
-        none = [v != v for v in one.values("rollouts")]
+        none = [math.isnan(v) for v in one.values("rollouts")]
         silent = none if silent is None else [a and b for a, b in zip(silent, none, strict=False)]
     unscored = sum(silent or [])
     serious = any("rollouts" in probes or len(probes) > 0 for probes in bad.values())
@@ -163,7 +164,10 @@ def _spread(values: list[float]) -> float:
 def _gap(a: list[float], b: list[float]) -> float:
     if not b or len(a) != len(b):
         return 0.0
-    return max((abs(x - y) for x, y in zip(a, b, strict=True) if x == x and y == y), default=0.0)
+    return max(
+        (abs(x - y) for x, y in zip(a, b, strict=True) if not (math.isnan(x) or math.isnan(y))),
+        default=0.0,
+    )
 
 
 @check(
@@ -182,7 +186,7 @@ def reward_varies(case: Case) -> Verdict:
     every: list[float] = []
     for one in _working(case):
         for i, value in enumerate(one.values("rollouts")[: len(totals)]):
-            totals[i] += value * one.weight if value == value else 0.0
+            totals[i] += 0.0 if math.isnan(value) else value * one.weight
         every += [v for probe in one.calls for v in one.values(probe) if math.isfinite(v)]
     groups = [totals[i : i + audit.group] for i in range(0, len(totals), audit.group)]
     flat = sum(_spread(group) < 1e-9 for group in groups)
@@ -216,7 +220,8 @@ def _reacts(one: Function) -> bool:
     "reward-direction",
     "reward",
     kinds=_ONLINE,
-    expected="the right answer, where a column holds it, earns more than another row's, an empty one "
+    expected="the right answer, where a column holds it, earns more than another row's, an empty "
+    "one "
     "and an echo of the prompt",
     remedy="look for a flipped sign, swapped arguments, or an answer that is parsed wrongly",
     reference="NVlabs/alpamayo-recipes#29; huggingface/trl#2714",
@@ -299,7 +304,8 @@ def reward_shortcuts(case: Case) -> Verdict:
             if values and sum(values) / len(values) > best + 1e-9:
                 beaten.append(f"{one.name}: {probe}")
     text = "; ".join(
-        f"{name}: length r {row['length_correlation']:+.2f}, a fixed sentence {row['appended']:+.2g} spreads"
+        f"{name}: length r {row['length_correlation']:+.2f}, a fixed sentence "
+        f"{row['appended']:+.2g} spreads"
         for name, row in figures.items()
     )
     if not judged:

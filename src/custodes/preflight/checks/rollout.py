@@ -21,7 +21,8 @@ _Z = 6.0  # Standard deviations: one in 500 million under the right sampler.
     kinds=_ONLINE,
     expected="completions are samples of the present weights at the configured temperature, top_p "
     "and top_k (|z| ≤ 6)",
-    remedy="compare the sampler's settings (temperature, top_p, top_k, repetition_penalty) with the "
+    remedy="compare the sampler's settings (temperature, top_p, top_k, repetition_penalty) with "
+    "the "
     "trainer's, and its weights with the policy's",
     reference="huggingface/trl#5783; huggingface/trl#3029; huggingface/trl#4163",
 )
@@ -118,7 +119,8 @@ def advantage_sign(case: Case) -> Verdict:
     wrong = int(((advantages * signs) < 0).sum())
     return verdict(
         good > bad and wrong == 0,
-        f"with known rewards the better completions have advantage {good:+.3g}, the worse {bad:+.3g}; "
+        f"with known rewards the better completions have advantage {good:+.3g}, the worse "
+        f"{bad:+.3g}; "
         f"{wrong} of {len(signs)} have the wrong sign",
         better=good,
         worse=bad,
@@ -132,7 +134,8 @@ def advantage_sign(case: Case) -> Verdict:
     kinds=_ONLINE,
     expected="at least 2 completions a prompt, a temperature above 0, room for more than 4 tokens, "
     "and stop tokens that the tokenizer knows",
-    remedy="set num_generations, temperature, max_completion_length, and generation_config.eos_token_id",
+    remedy="set num_generations, temperature, max_completion_length, and "
+    "generation_config.eos_token_id",
     reference="huggingface/trl#5783; huggingface/trl#3452",
 )
 def generation_settings(case: Case) -> Verdict:

@@ -28,7 +28,8 @@ def _bytes(model: Any) -> int:
     "save-load",
     "step",
     expected="what save_pretrained writes holds every weight that is trained, bit for bit",
-    remedy="save with trainer.save_model; list trained embeddings and heads in modules_to_save; keep "
+    remedy="save with trainer.save_model; list trained embeddings and heads in modules_to_save; "
+    "keep "
     "tie_word_embeddings in step with the weights",
     reference="huggingface/peft#2777; huggingface/peft#2764; unslothai/unsloth#9331",
 )
@@ -104,7 +105,7 @@ def _full_pairs(
     model: Any, saved: dict[str, dict[str, torch.Tensor]]
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Compare what a fresh load of the files gives with the live weights."""
-    live = {n: p for n, p in model.named_parameters(remove_duplicate=False)}
+    live = dict(model.named_parameters(remove_duplicate=False))
     disk = {k: v for part in saved.values() for k, v in part.items()}
     text = (
         model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
@@ -150,7 +151,8 @@ def _compare(live: dict[str, torch.Tensor], disk: dict[str, torch.Tensor]) -> Ve
     "merge",
     "step",
     expected="merged weights give what base and adapter give",
-    remedy="merge in float32; check that the adapter was trained on this base and not on a quantized one",
+    remedy="merge in float32; check that the adapter was trained on this base and not on a "
+    "quantized one",
     reference="huggingface/peft#2764; huggingface/peft#2321",
 )
 def merge(case: Case) -> Verdict:

@@ -15,7 +15,8 @@ __all__: list[str] = []
 @check(
     "schedule-steps",
     "data",
-    expected="at least one optimizer step, and fewer gradients accumulated than an epoch has batches",
+    expected="at least one optimizer step, and fewer gradients accumulated than an epoch has "
+    "batches",
     remedy="raise max_steps or num_train_epochs; lower per_device_train_batch_size or "
     "gradient_accumulation_steps; dataloader_drop_last drops an incomplete batch",
     reference="huggingface/transformers#24245",
@@ -37,7 +38,8 @@ def schedule_steps(case: Case) -> Verdict:
 @check(
     "schedule-rate",
     "data",
-    expected="a rate above 0 in at least half of the steps, and a warm-up shorter than the training",
+    expected="a rate above 0 in at least half of the steps, and a warm-up shorter than the "
+    "training",
     remedy="check learning_rate, lr_scheduler_type, warmup_steps and max_steps: the scheduler "
     "counts optimizer steps",
     reference="huggingface/transformers#34244",

@@ -35,7 +35,8 @@ def step_runs(case: Case) -> Verdict:
     "loss-finite",
     "step",
     expected="a loss and a gradient that are finite, and a gradient above 0",
-    remedy="look at labels that are all -100, rewards without variance, float16, or a detached loss",
+    remedy="look at labels that are all -100, rewards without variance, float16, or a detached "
+    "loss",
     reference="huggingface/trl#6668",
 )
 def loss_finite(case: Case) -> Verdict:
@@ -53,7 +54,8 @@ def loss_finite(case: Case) -> Verdict:
 @check(
     "gradient-reaches",
     "step",
-    expected="a gradient at every trainable tensor, apart from those that another one multiplies by 0",
+    expected="a gradient at every trainable tensor, apart from those that another one multiplies "
+    "by 0",
     remedy="check requires_grad, detach(), torch.no_grad() and enable_input_require_grads with "
     "gradient checkpointing (use_reentrant=False)",
     reference="huggingface/transformers#42489; locuslab/open-unlearning#178",
@@ -84,7 +86,8 @@ def gradient_reaches(case: Case) -> Verdict:
     "weights-move",
     "step",
     expected="every trainable module moves when the optimizer steps",
-    remedy="check that the optimizer holds the trainable weights, learning_rate > 0, and the dtype; "
+    remedy="check that the optimizer holds the trainable weights, learning_rate > 0, and the "
+    "dtype; "
     "a logged grad_norm says nothing about this",
     reference="huggingface/trl#6700",
 )
@@ -165,7 +168,8 @@ def update_size(case: Case) -> Verdict:
     size = math.sqrt(sum(one.change**2 * one.reached for one in moved) / reached)
     return verdict(
         size / rate > 0.05,
-        f"the update is {size / rate:.3g} of the rate (gradient norm {case.step.total_gradient:.3g}, "
+        f"the update is {size / rate:.3g} of the rate (gradient norm "
+        f"{case.step.total_gradient:.3g}, "
         f"{case.step.clipped:.3g} after clipping)",
         ratio=size / rate,
         gradient=case.step.total_gradient,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,7 @@ def _lines(case: Case, batch: Batch) -> tuple[list[Line], bool]:
         if flat:
             starts = [c for c in range(len(row)) if positions[r][c] == 0]
             cuts = [*starts, len(row)]
-        for start, stop in zip(cuts, cuts[1:], strict=False):
+        for start, stop in itertools.pairwise(cuts):
             columns = list(range(start, stop))
             if attention is not None:
                 shown = [c for c in columns if attention[r][c]]

@@ -19,12 +19,22 @@ from custodes.preflight.subject import text_of
 if TYPE_CHECKING:
     from custodes.preflight.case import Case
 
-__all__ = ["Audit", "Call", "Function", "audit", "parameters", "answer_text"]
+__all__ = ["Audit", "Call", "Function", "answer_text", "audit", "parameters"]
 
 APPENDED = " I hope this helps! Thank you for the great question."
 FOREIGN = "Je ne sais pas, mais il fait beau aujourd'hui et le train part à midi."
 REFUSAL = "I'm sorry, but I can't help with that."
-_TRUTH = "answer solution ground_truth reference target expected completion chosen label".split()
+_TRUTH = [
+    "answer",
+    "solution",
+    "ground_truth",
+    "reference",
+    "target",
+    "expected",
+    "completion",
+    "chosen",
+    "label",
+]
 
 
 @dataclass
@@ -53,8 +63,8 @@ class Function:
     Attributes:
         name: Of the function.
         weight: The trainer's weight of it.
-        calls: By probe: "rollouts", "again", "reversed", "single", "good", "wrong", "empty", "echo",
-            "long", "foreign", "refusal", "appended".
+        calls: By probe: "rollouts", "again", "reversed", "single", "good", "wrong", "empty",
+            "echo", "long", "foreign", "refusal", "appended".
         wants: Its parameters without a default, other than those trl passes.
         missing: Those among them that no column of the dataset provides.
         model: Whether it is a reward model.

@@ -108,7 +108,7 @@ def generate(case: Case, rows: list[dict[str, Any]], group: int) -> Rollouts:
     given = probe.given
     if not given:
         raise NotTestable("the trainer called no reward function")
-    answers = _answers(trainer, inputs, given["completion_ids"], probe.rewards, group)
+    answers = _answers(inputs, given["completion_ids"], probe.rewards, group)
     return Rollouts(
         rows,
         dict(inputs),
@@ -152,7 +152,7 @@ def _small(trainer: Any, probe: _Probe, group: int, length: int) -> Iterator[Non
 
 
 def _answers(
-    trainer: Any, inputs: dict[str, Any], ids: list[list[int]], rewards: list[float], group: int
+    inputs: dict[str, Any], ids: list[list[int]], rewards: list[float], group: int
 ) -> list[Answer]:
     """Read sequences out of what the loss gets; the reward is looked up by the completion's ids."""
     known: dict[tuple[int, ...], set[float]] = {}

@@ -81,7 +81,7 @@ def total_steps(trainer: Any) -> tuple[int, int | None]:
 
 
 def optimizer_of(trainer: Any) -> Any:
-    """Return the trainer's optimizer, below accelerate's wrapper; it is made where there is none."""
+    """Return the trainer's optimizer below accelerate's wrapper, made where there is none."""
     if trainer.optimizer is None:
         trainer.create_optimizer()
     optimizer = trainer.optimizer

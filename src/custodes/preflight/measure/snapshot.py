@@ -21,14 +21,51 @@ __all__ = ["Snapshot", "checksum"]
 
 # Libraries whose objects hold no training state, or cannot be put back.
 _OPAQUE = frozenset(
-    "asyncio threading _thread multiprocessing concurrent logging ssl socket http urllib3 requests "
-    "httpx openai pyarrow importlib selectors weakref contextvars queue subprocess io _io "
-    "tqdm wandb mlflow tensorboard".split()
+    [
+        "asyncio",
+        "threading",
+        "_thread",
+        "multiprocessing",
+        "concurrent",
+        "logging",
+        "ssl",
+        "socket",
+        "http",
+        "urllib3",
+        "requests",
+        "httpx",
+        "openai",
+        "pyarrow",
+        "importlib",
+        "selectors",
+        "weakref",
+        "contextvars",
+        "queue",
+        "subprocess",
+        "io",
+        "_io",
+        "tqdm",
+        "wandb",
+        "mlflow",
+        "tensorboard",
+    ]
 )
 # Functions of these packages keep no state that a step would change.
 _LIBRARIES = frozenset(
-    "torch transformers trl peft accelerate datasets numpy tokenizers safetensors builtins "
-    "functools inspect".split()
+    [
+        "torch",
+        "transformers",
+        "trl",
+        "peft",
+        "accelerate",
+        "datasets",
+        "numpy",
+        "tokenizers",
+        "safetensors",
+        "builtins",
+        "functools",
+        "inspect",
+    ]
 )
 _LONG = 4096  # Longer sequences are remembered, but their items are not walked.
 _LARGE = 1 << 28  # Bytes; a larger tensor that is neither a weight nor optimizer state is left.
@@ -78,7 +115,7 @@ class Snapshot:
             self._seen[id(thing)] = thing
             waiting.extend(self._remember(thing))
 
-    def _remember(self, thing: Any) -> list[Any]:
+    def _remember(self, thing: Any) -> list[Any]:  # noqa: PLR0911 - one line a type
         """Remember one object, and return what it holds."""
         if isinstance(thing, torch.Tensor):
             return self._tensor(thing)

@@ -19,6 +19,7 @@ import torch
 from custodes.preflight.measure.batch import Batch, answers_of, collate
 from custodes.preflight.measure.forward import Answer
 from custodes.preflight.measure.movement import Movement, fingerprints, movements
+from custodes.preflight.measure.optimizer import optimizer_state, reset
 from custodes.preflight.measure.positions import watched
 from custodes.preflight.measure.schedule import optimizer_of
 from custodes.preflight.measure.target import Target, target_of
@@ -227,10 +228,10 @@ def measured(
     )
     _clip(trainer, weights)
     step.clipped = _total(weights)
-    state = _optimizer_state(optimizer)
+    state = optimizer_state(optimizer)
 
     def go(scale: float) -> None:
-        _reset(optimizer, state, weights, before)
+        reset(optimizer, state, weights, before)
         for group, peak in zip(optimizer.param_groups, schedule.peaks, strict=True):
             if isinstance(group["lr"], torch.Tensor):
                 group["lr"].fill_(peak * scale)
@@ -247,7 +248,7 @@ def measured(
         step.reference_moved = [name[2:] for name in changed if not name.startswith("0:")]
         _search(case, step, model, inputs, start, go)
     finally:
-        _reset(optimizer, state, weights, before)
+        reset(optimizer, state, weights, before)
         for weight in weights.values():
             weight.grad = None
     return step
@@ -302,7 +303,7 @@ def _train(trainer: Any, model: Any, inputs: dict[str, Any]) -> float:
 
 @torch.no_grad()
 def _loss(case: Case, model: Any, inputs: dict[str, Any]) -> float | None:
-    """Return the trainer's loss without dropout; None for losses that a policy's own step resets."""
+    """Return the trainer's loss without dropout; None where a policy's own step resets it."""
     if case.subject.online:
         return None
     trainer = case.trainer
@@ -382,36 +383,3 @@ def _metrics(trainer: Any, *, clear: bool = False) -> dict[str, float]:
         for name, values in train.items()
         if isinstance(values, list) and values
     }
-
-
-def _optimizer_state(optimizer: Any) -> tuple[dict[Any, Any], list[dict[str, Any]]]:
-    import copy
-
-    state = {
-        key: {
-            k: v.clone() if isinstance(v, torch.Tensor) else copy.copy(v) for k, v in value.items()
-        }
-        for key, value in optimizer.state.items()
-        if isinstance(value, dict)
-    }
-    groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    return state, groups
-
-
-@torch.no_grad()
-def _reset(
-    optimizer: Any,
-    state: tuple[dict[Any, Any], list[dict[str, Any]]],
-    weights: dict[str, torch.nn.Parameter],
-    before: dict[int, torch.Tensor],
-) -> None:
-    """Put weights and the optimizer's state back to before the step; gradients stay."""
-    for weight in weights.values():
-        weight.data.copy_(before[id(weight)])
-    optimizer.state.clear()
-    for key, value in state[0].items():
-        optimizer.state[key] = {
-            k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in value.items()
-        }
-    for group, kept in zip(optimizer.param_groups, state[1], strict=True):
-        group.update(kept)

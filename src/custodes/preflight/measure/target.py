@@ -101,7 +101,7 @@ def target_of(case: Case, answers: Sequence[Answer]) -> Target | None:
         signs[kept],
         1e-2 if coarse else 1e-4,
         2.0,
-        subject.kind != "sft" and subject.kind != "plain",
+        subject.kind not in ("sft", "plain"),
     )
 
 

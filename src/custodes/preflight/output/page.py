@@ -20,20 +20,26 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-
 def style() -> str:
     """Return the page's style sheet."""
     return """
-.preflight { font: 15px/1.45 system-ui, sans-serif; color: #1c1c1c; max-width: 62rem; margin: 1rem auto; padding: 0 1rem }
+.preflight { font: 15px/1.45 system-ui, sans-serif; color: #1c1c1c; max-width: 62rem;
+margin: 1rem auto; padding: 0 1rem }
 .preflight h1 { font-size: 1.35rem } .preflight h2 { font-size: 1.1rem; margin-top: 2rem }
 .preflight table { border-collapse: collapse; width: 100% }
-.preflight td, .preflight th { text-align: left; vertical-align: top; padding: .35rem .6rem; border-top: 1px solid #ddd }
+.preflight td, .preflight th { text-align: left; vertical-align: top; padding: .35rem .6rem;
+border-top: 1px solid #ddd }
 .preflight .failed td:first-child { color: #a40000; font-weight: 600 }
 .preflight .passed td:first-child { color: #1d6b2f } .preflight .none td { color: #5c5c5c }
 .preflight code { font-size: .9em } .preflight .more { color: #444; font-size: .92em }
-.preflight .tokens { font: 13px/1.9 ui-monospace, monospace; white-space: pre-wrap; border: 1px solid #ddd; padding: .6rem; overflow-wrap: anywhere }
+.preflight .tokens { font: 13px/1.9 ui-monospace, monospace; white-space: pre-wrap;
+border: 1px solid #ddd; padding: .6rem; overflow-wrap: anywhere }
 .preflight .trained { background: #bfe3c6; border-bottom: 2px solid #1d6b2f; border-radius: 2px }
-.preflight .context { background: #efefef; border-radius: 2px } .preflight .tokens span { margin-right: 1px }
+.preflight .context { background: #efefef;
+border-radius: 2px } .preflight .tokens span { margin-right: 1px }
 @media (prefers-color-scheme: dark) {
 .preflight { color: #e6e6e6; background: #161616 } .preflight .context { background: #2c2c2c }
-.preflight .trained { background: #1f4d2a } .preflight td, .preflight th, .preflight .tokens { border-color: #3a3a3a }
-.preflight .failed td:first-child { color: #ff8a80 } .preflight .passed td:first-child { color: #8fd19e }
+.preflight .trained { background: #1f4d2a }
+.preflight td, .preflight th, .preflight .tokens { border-color: #3a3a3a }
+.preflight .failed td:first-child { color: #ff8a80 }
+.preflight .passed td:first-child { color: #8fd19e }
 .preflight .none td, .preflight .more { color: #b0b0b0 } }
 """
 
@@ -50,7 +56,8 @@ def pages(reports: Sequence[Report]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>custodes preflight</title><style>{style()}</style></head><body>{parts}</body></html>\n"
+        "<title>custodes "
+        f"preflight</title><style>{style()}</style></head><body>{parts}</body></html>\n"
     )
 
 
@@ -70,7 +77,8 @@ def body(report: Report) -> str:
         else ""
     )
     return (
-        f'<div class="preflight"><h1>Preflight of {_safe(report.trainer)}</h1><p>{_safe(counts)}</p>'
+        '<div class="preflight"><h1>Preflight of '
+        f"{_safe(report.trainer)}</h1><p>{_safe(counts)}</p>"
         "<table><thead><tr><th>Verdict</th><th>Check</th><th>Measured</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>{shown}</div>"
     )

@@ -260,7 +260,7 @@ def score_at_padding(folder: Path) -> Any:
 @plant("kto-one-label", "kto", ["labels-vary"], "huggingface/trl#1862")
 def kto_one_label(folder: Path) -> Any:
     """Every row is desirable."""
-    data = preferences(unpaired=True).map(lambda row: {"label": True})
+    data = preferences(unpaired=True).map(lambda _: {"label": True})
     return build("kto", folder, data=data)
 
 

@@ -20,12 +20,79 @@ _TEMPLATE = (
 )
 
 _THINGS = [
-    *("apple river winter engine garden mirror candle bridge rocket violin harbor desert".split()),
-    *("lantern puzzle forest kettle anchor blanket compass ladder meadow pillow saddle".split()),
-    *("teapot umbrella wagon island jacket needle orchard pencil quarry ribbon tunnel".split()),
+    *(
+        [
+            "apple",
+            "river",
+            "winter",
+            "engine",
+            "garden",
+            "mirror",
+            "candle",
+            "bridge",
+            "rocket",
+            "violin",
+            "harbor",
+            "desert",
+        ]
+    ),
+    *(
+        [
+            "lantern",
+            "puzzle",
+            "forest",
+            "kettle",
+            "anchor",
+            "blanket",
+            "compass",
+            "ladder",
+            "meadow",
+            "pillow",
+            "saddle",
+        ]
+    ),
+    *(
+        [
+            "teapot",
+            "umbrella",
+            "wagon",
+            "island",
+            "jacket",
+            "needle",
+            "orchard",
+            "pencil",
+            "quarry",
+            "ribbon",
+            "tunnel",
+        ]
+    ),
 ]
-_KINDS = "large quiet bright broken ancient gentle hollow narrow rapid silver tender yellow".split()
-_VERBS = "holds carries follows covers shelters mends crosses guides lifts warms".split()
+_KINDS = [
+    "large",
+    "quiet",
+    "bright",
+    "broken",
+    "ancient",
+    "gentle",
+    "hollow",
+    "narrow",
+    "rapid",
+    "silver",
+    "tender",
+    "yellow",
+]
+_VERBS = [
+    "holds",
+    "carries",
+    "follows",
+    "covers",
+    "shelters",
+    "mends",
+    "crosses",
+    "guides",
+    "lifts",
+    "warms",
+]
 
 FAMILIES = ("llama", "gpt2", "qwen2", "gemma")
 
