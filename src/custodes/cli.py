@@ -95,6 +95,13 @@ def drift(arguments: Sequence[str]) -> None:
     print_drift(found, write_drift_report(out))
 
 
+def preflight(arguments: Sequence[str]) -> None:
+    """Check a training before its first step: a script's trainer, or a config's."""
+    from custodes.preflight.cli import preflight as run
+
+    run(arguments)
+
+
 def _benchmark(arguments: Sequence[str]) -> None:
     """Plant known differences in real responses, and count what is found and what is not."""
     from custodes.diff.benchmark import Plan, run, table
@@ -288,7 +295,11 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
 
 
 # Verbs that parse for themselves: their options are the fields of a config.
-APART: dict[str, Callable[[Sequence[str]], None]] = {"diff": diff, "drift": drift}
+APART: dict[str, Callable[[Sequence[str]], None]] = {
+    "diff": diff,
+    "drift": drift,
+    "preflight": preflight,
+}
 
 
 def _parse(arguments: Sequence[str]) -> None:
