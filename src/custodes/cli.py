@@ -100,6 +100,13 @@ def drift(arguments: Sequence[str]) -> None:
     print_drift(result, write_drift_report(out))
 
 
+def preflight(arguments: Sequence[str]) -> None:
+    """Check a training before its first step: a script's trainer, or a config's."""
+    from custodes.preflight.cli import preflight as run
+
+    run(arguments)
+
+
 def _benchmark(arguments: Sequence[str]) -> None:
     """Plant known differences in real responses, and count those that are detected."""
     from custodes.diff.benchmark.run import Plan, run, table
@@ -298,7 +305,11 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
 
 
 # Verbs that parse their own arguments: their options are the keys of a config.
-APART: dict[str, Callable[[Sequence[str]], None]] = {"diff": diff, "drift": drift}
+APART: dict[str, Callable[[Sequence[str]], None]] = {
+    "diff": diff,
+    "drift": drift,
+    "preflight": preflight,
+}
 
 
 def _parse(arguments: Sequence[str]) -> None:

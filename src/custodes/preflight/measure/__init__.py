@@ -1,0 +1,1 @@
+"""What a preflight measures: pure functions of a case."""

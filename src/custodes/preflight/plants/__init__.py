@@ -1,0 +1,1 @@
+"""Planted bugs and clean trainers: the preflight's own control."""
