@@ -95,19 +95,43 @@ class Surrogate:
         prior_NM = self._gp.kernel_(x_NC, y_MC)
         return np.asarray(self.scale**2 * (prior_NM - self.half(x_NC)[1].T @ self.half(y_MC)[1]))
 
-    def left_out(self) -> Prediction:
-        """Predict each measurement from all the others (Rasmussen and Williams 2006, 5.4.2).
+    def left_out(self, groups: NDArray[np.int64] | None = None) -> Prediction:
+        """Predict each group of measurements from all the others.
+
+        The block form of leave-one-out (Rasmussen and Williams 2006, 5.4.2; for blocks: Ginsbourger
+        and Schärer, Journal of Computational and Graphical Statistics, 2024): with Q the inverse of
+        the covariance of all measurements, those of group G miss their prediction by
+        ``inv(Q_GG) (Q y)_G``, which has the covariance ``inv(Q_GG)``.
+
+        Args:
+            groups: The group of each measurement, numbered from 0; shape (measured,). By default
+                each is its own group.
 
         Returns:
-            Means and standard deviations of the *measurements*: with their noise.
+            By group: the mean that was predicted for the group's measurements, and the standard
+            deviation of their actual mean around it, noise included.
         """
         from scipy.linalg import cho_solve
 
         gp = self._gp
         inverse = cho_solve((gp.L_, True), np.eye(len(gp.X_train_)), check_finite=False)
-        variance = 1 / np.diag(inverse)
-        mean = gp.y_train_ - gp.alpha_ * variance
-        return Prediction(self.center + self.scale * mean, self.scale * np.sqrt(variance))
+        of = np.arange(len(gp.X_train_)) if groups is None else groups
+        mean, sd = np.empty(of.max() + 1), np.empty(of.max() + 1)
+        for group in range(len(mean)):
+            rows = np.flatnonzero(of == group)
+            block = np.linalg.inv(inverse[np.ix_(rows, rows)])
+            mean[group] = (gp.y_train_[rows] - block @ gp.alpha_[rows]).mean()
+            sd[group] = math.sqrt(block.mean())
+        return Prediction(self.center + self.scale * mean, self.scale * sd)
+
+    def draw(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw what would have been measured, had the landscape been another of the same kind.
+
+        Returns:
+            Shape (n, measured): landscapes with the fitted hyperparameters, with noise.
+        """
+        noise = rng.standard_normal((n, len(self._gp.X_train_)))
+        return np.asarray(self.center + self.scale * noise @ self._gp.L_.T)
 
 
 def fit_surrogate(
