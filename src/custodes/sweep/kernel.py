@@ -51,12 +51,17 @@ class MixedMatern(Kernel):  # type: ignore[misc]
     @property
     def hyperparameter_lengths(self) -> Hyperparameter:
         """Lengths of the axes, optimised as logarithms."""
-        return Hyperparameter("lengths", "numeric", (1e-2, 1e2), len(self.lengths))
+        return Hyperparameter("lengths", "numeric", (1e-2, 1e2), self._axes)
 
     @property
     def hyperparameter_noise(self) -> Hyperparameter:
         """Variance of a measurement, optimised as a logarithm."""
         return Hyperparameter("noise", "numeric", (1e-7, 1e2))
+
+    @property
+    def _axes(self) -> int:
+        # scikit-learn makes a number of a hyperparameter with one element.
+        return int(np.size(self.lengths))
 
     def __call__(
         self, X: Array, Y: Array | None = None, eval_gradient: bool = False
@@ -87,12 +92,12 @@ class MixedMatern(Kernel):  # type: ignore[misc]
 
     def _squares(self, X: Array, Y: Array) -> Array:
         """Return squared distances in lengths, by axis; shape (axes, n, m)."""
-        squares = np.zeros((len(self.lengths), len(X), len(Y)))
+        squares = np.zeros((self._axes, len(X), len(Y)))
         for column, axis in enumerate(self.groups):
             squares[axis] += (X[:, column, None] - Y[None, :, column]) ** 2
         # Two different categories differ in two columns: they are a distance of 1 apart.
-        wide = np.bincount(self.groups, minlength=len(self.lengths)) > 1
+        wide = np.bincount(self.groups, minlength=self._axes) > 1
         squares[wide] /= 2
-        lengths = np.asarray(self.lengths)[:, None, None]
+        lengths = np.atleast_1d(self.lengths)[:, None, None]
         scaled: Any = squares / lengths**2
         return np.asarray(scaled, dtype=np.float64)

@@ -47,8 +47,10 @@ Array: TypeAlias = NDArray[np.float64]
 
 FEWEST = 8
 """Different points that a map needs before any can be surprising."""
-NULL_SCORES = 3000
-"""Scores of null maps at least drawn: the smallest p-value is about one over this."""
+BELOW = 2.0
+"""The smallest p-value is this much smaller than what Benjamini and Hochberg ask of one point."""
+ROUNDS = 5
+"""Refits without outliers at most."""
 OUTLIER = 3.0
 """Points that are further off than this many standard deviations are left out of the fit."""
 MOST_OUTLIERS = 0.2
@@ -116,7 +118,7 @@ def surprises(
     values: Sequence[float],
     sd: float | Sequence[float] | None = None,
     *,
-    rate: float = 0.1,
+    rate: float = 0.05,
     seed: int = 0,
 ) -> list[Surprise]:
     """Find the points of a map that are not what the others say.
@@ -152,7 +154,7 @@ def surprises(
         x_NK = space.encode(history.points)
         found = _hold_against_others(space, x_NK, history.values, history.variances, groups)
         expected, deviation = found.expected, found.sd
-        null = _null_scores(space, x_NK, history.variances, groups, found.surrogate, seed)
+        null = _null_scores(space, x_NK, history.variances, groups, found.surrogate, rate, seed)
         score = np.abs(means - expected) / deviation
         larger = len(null) - np.searchsorted(np.sort(null), score, side="left")
         p_G = (1 + larger) / (1 + len(null))
@@ -224,7 +226,7 @@ def _hold_against_others(
     means = np.bincount(groups, values) / np.bincount(groups)
     outlier = _unlike_neighbours(x_NK, means, groups)
     held: _Held | None = None
-    for _ in range(6):
+    for _ in range(ROUNDS):
         held = _without(space, x_NK, values, variances, groups, outlier, start)
         start = held.surrogate.theta
         score = np.abs(means - held.expected) / held.sd
@@ -281,12 +283,12 @@ def _null_scores(
     variances: Array,
     groups: NDArray[np.int64],
     surrogate: Surrogate,
+    rate: float,
     seed: int,
 ) -> Array:
     """Return the scores of all points of null maps, which went through the same procedure."""
     rng = np.random.default_rng(seed)
-    n = int(groups.max()) + 1
-    maps = math.ceil(NULL_SCORES / n)
+    maps = math.ceil(BELOW / rate)
     whole = fit_surrogate(
         space, x_NK, np.zeros(len(x_NK)), None, start=surrogate.theta, optimise=False
     )

@@ -68,6 +68,11 @@ class Surrogate:
         self._gp = gp
 
     @property
+    def values(self) -> Array:
+        """What it was fitted to; shape (measured,)."""
+        return np.asarray(self.center + self.scale * self._gp.y_train_)
+
+    @property
     def noise_sd(self) -> float:
         """Standard deviation of a measurement, beyond what was known, in the values' units."""
         return float(math.exp(self.theta[-1] / 2) * self.scale)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from custodes.errors import ConfigError, DataError
 from custodes.sweep.space import Point, Space, SpaceLike
 
-__all__ = ["History", "Sampler"]
+__all__ = ["History", "Sampler", "count"]
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -48,6 +48,10 @@ class Sampler(Protocol):
 
     def withdraw(self, points: Sequence[Mapping[str, Any]]) -> None:
         """Forget that points were asked for: nobody is going to measure them."""
+        ...
+
+    def skip(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Go on after points that another process was given; they are expected to be told."""
         ...
 
 

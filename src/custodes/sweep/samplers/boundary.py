@@ -97,6 +97,14 @@ class Boundary:
         """Expect points no longer: they will not be told."""
         self.history.withdraw(points)
 
+    def skip(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Go on after points that another process was given."""
+        first = min(len(points), self.first)
+        self._sobol.skip(points[:first])
+        self._asks += len(points)
+        self._chosen += len(points) - first
+        self.history.expect(points)
+
     def ask(self, n: int = 1) -> list[Point]:
         """Return n points to measure next, the most useful first."""
         n = count(n)
@@ -178,8 +186,8 @@ class _Search:
         prediction = self.surrogate.predict(pool_PK)
         margin_P = np.abs(prediction.mean - boundary.level) / prediction.sd
         doubt_P = doubt(margin_P)
-        total = doubt_P.sum()
-        share_P = 0.5 / len(pool) + 0.5 * (doubt_P / total if total > 0 else 1 / len(pool))
+        doubt_P += 1e-12
+        share_P = 0.5 / len(pool) + 0.5 * doubt_P / doubt_P.sum()
         share_P /= share_P.sum()
         reference_R = rng.choice(len(pool), REFERENCES, replace=False, p=share_P)
         candidate_C = rng.choice(len(pool), CANDIDATES, replace=False, p=share_P)

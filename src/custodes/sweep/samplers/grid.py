@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, count, islice, product
+from itertools import chain, islice, product
 from typing import Any
 
 from custodes.errors import ConfigError
-from custodes.sweep.samplers.base import History
-from custodes.sweep.samplers.base import count as checked
+from custodes.sweep.samplers.base import History, count
 from custodes.sweep.space import Point, SpaceLike
 
 __all__ = ["Grid"]
@@ -48,7 +48,7 @@ class Grid:
 
     def ask(self, n: int = 1) -> list[Point]:
         """Return the next n points of the grid."""
-        points = list(islice(self._points, checked(n)))
+        points = list(islice(self._points, count(n)))
         self.history.expect(points)
         return points
 
@@ -65,8 +65,14 @@ class Grid:
         """Expect points no longer."""
         self.history.withdraw(points)
 
+    def skip(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Go on after points that another process was given."""
+        for _ in islice(self._points, len(points)):
+            pass
+        self.history.expect(points)
+
     def _enumerate(self) -> Iterator[Point]:
-        return chain.from_iterable(self._round(number) for number in count())
+        return chain.from_iterable(self._round(number) for number in itertools.count())
 
     def _round(self, number: int) -> Iterator[Point]:
         refinable = any(axis.kind == "float" for axis in self.space.axes)

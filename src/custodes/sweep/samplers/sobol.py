@@ -53,6 +53,11 @@ class Sobol:
         """Expect points no longer."""
         self.history.withdraw(points)
 
+    def skip(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Go on after points that another process was given."""
+        _draw(self._sequence, len(points))
+        self.history.expect(points)
+
 
 def sobol_units(axes: int, n: int, seed: int) -> NDArray[np.float64]:
     """Return the first n points of a scrambled sequence; shape (n, axes), in [0, 1)."""
