@@ -1,4 +1,4 @@
-"""How much of the space each sampler puts on the wrong side of a boundary (docs/sweep_measurements.md).
+"""How much of the space each sampler puts on the wrong side of a boundary.
 
 ``python benchmarks/boundary.py [--seeds 5] [--only thin noisy] [--out rows.json]``
 
@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from landscapes import LANDSCAPES, Landscape
 from numpy.typing import NDArray
 
 from custodes.sweep.samplers import Boundary, Grid, Sobol
 from custodes.sweep.samplers import boundary as module
 from custodes.sweep.samplers.sobol import sobol_units
 from custodes.sweep.space import Point, Space
+from landscapes import LANDSCAPES, Landscape
 
 Array = NDArray[np.float64]
 TESTED = 4000
@@ -111,8 +111,13 @@ def linear(land: Landscape, points: Sequence[Point], values: Array, at: Sequence
             groups.setdefault(tuple(point[name] for name in rest), []).append(i)
         for key, rows in groups.items():
             mine = [i for i, p in enumerate(points) if tuple(p[name] for name in rest) == key]
-            sub = Landscape("", {space.axes[i].name: land.space[space.axes[i].name] for i in floats},
-                            land.f, land.level, 1)
+            sub = Landscape(
+                "",
+                {space.axes[i].name: land.space[space.axes[i].name] for i in floats},
+                land.f,
+                land.level,
+                1,
+            )
             names = list(sub.space)
             found[rows] = linear(
                 sub,

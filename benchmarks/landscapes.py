@@ -97,7 +97,7 @@ LANDSCAPES = (
         lambda x, y: 2 * (x - 0.5) + np.sin(5 * y) / 2,
         0.0,
         100,
-        sd=lambda x, y: 0.05 + 0.6 * y,
+        sd=lambda x, y: 0 * x + 0.05 + 0.6 * y,
     ),
     Landscape(
         "known noise",
@@ -105,7 +105,7 @@ LANDSCAPES = (
         lambda x, y: 2 * (x - 0.5) + np.sin(5 * y) / 2,
         0.0,
         100,
-        sd=lambda x, y: 0.05 + 0.6 * y,
+        sd=lambda x, y: 0 * x + 0.05 + 0.6 * y,
         tells_sd=True,
     ),
     Landscape(
@@ -134,14 +134,14 @@ LANDSCAPES = (
     ),
     Landscape(
         "4 axes",
-        {name: UNIT for name in "wxyz"},
+        dict.fromkeys("wxyz", UNIT),
         lambda w, x, y, z: np.sin(3 * w) * x + (y - 0.5) ** 2 * 2 + 0.3 * z,
         0.75,
         120,
     ),
     Landscape(
         "4 axes, noisy",
-        {name: UNIT for name in "wxyz"},
+        dict.fromkeys("wxyz", UNIT),
         lambda w, x, y, z: np.sin(4 * w) + 2 * (x - 0.5) * (y - 0.5) + 0.5 * z,
         0.8,
         150,

@@ -16,7 +16,7 @@ REPORTS = 500
 
 
 def sweep(arguments: Sequence[str]) -> None:
-    """Map how a supervised system behaves over its parameters: good or bad, expected or surprising."""
+    """Map where a supervised system is good or bad, expected or surprising."""
     tyro.cli(_sweep, prog="custodes sweep", description=sweep.__doc__, args=list(arguments))
 
 
@@ -28,7 +28,9 @@ def calibrate(arguments: Sequence[str]) -> None:
 
 
 def _sweep(
-    config: Positional[Annotated[Path, arg(name="CONFIG", help="A YAML file, e.g. examples/sweep.yaml.")]],
+    config: Positional[
+        Annotated[Path, arg(name="CONFIG", help="A YAML file, e.g. examples/sweep.yaml.")]
+    ],
     overrides: Positional[
         Annotated[tuple[str, ...], arg(name="key=value", help="Override a key, e.g. runs=40.")]
     ] = (),

@@ -6,10 +6,10 @@ import time
 from concurrent.futures import wait
 
 import pytest
+from tests.support import sweep_runs as work
 
 from custodes.errors import ConfigError, RunError
 from custodes.sweep.executors import LocalExecutor, connect
-from tests.support import sweep_runs as work
 
 
 def test_results_and_errors_come_back():
@@ -79,9 +79,7 @@ def test_dask_runs_everything_although_a_worker_is_killed(cluster, tmp_path):
     _, workers, address = cluster
     executor = connect(address)
     _two_workers(executor)
-    futures = [
-        executor.submit(work.sleep_and_say, 0.5, str(tmp_path), str(i)) for i in range(12)
-    ]
+    futures = [executor.submit(work.sleep_and_say, 0.5, str(tmp_path), str(i)) for i in range(12)]
     wait(futures[:2], return_when="FIRST_COMPLETED")
     workers[0].kill()
     assert [future.result(timeout=120) for future in futures] == [str(i) for i in range(12)]

@@ -3,13 +3,13 @@
 import json
 
 import pytest
+from tests.support import sweep_runs as work
 
 from custodes.config import validate_config
 from custodes.errors import ConfigError, RunError
 from custodes.sweep.config import SweepConfig
 from custodes.sweep.executors import LocalExecutor
 from custodes.sweep.run import run_sweep
-from tests.support import sweep_runs as work
 
 BASE = {
     "name": "loop",
@@ -84,7 +84,9 @@ def test_the_map_has_everything_in_it(tmp_path):
     assert result["counts"]["done"] == 16
     for point in result["points"]:
         mean = point["measures"]["gold.harmlessness"]["mean"]
-        assert point["quality"] == ("good" if mean > 0.84 else "bad" if mean < 0.76 else point["quality"])
+        assert point["quality"] == (
+            "good" if mean > 0.84 else "bad" if mean < 0.76 else point["quality"]
+        )
     panel = result["panels"][0]
     assert len(panel["above"]) == len(panel["cells"][0]) * len(panel["cells"][1])
     assert {"good, expected", "bad, expected"} <= set(result["counts"]["phases"])
@@ -142,9 +144,7 @@ def test_a_resumed_sequence_is_the_one_that_was_not_interrupted(tmp_path):
 def test_failed_runs_are_kept_with_their_reasons(tmp_path):
     config = sweep_config(sampler="grid", runs=36, confirmations=0)
     with LocalExecutor(2) as executor:
-        result = run_sweep(
-            config, tmp_path, executor=executor, at_once=2, execute=work.troubled
-        )
+        result = run_sweep(config, tmp_path, executor=executor, at_once=2, execute=work.troubled)
     reasons = {row["reason"] for row in result["runs"] if row["status"] == "failed"}
     assert result["counts"]["done"] + result["counts"]["failed"] == 36
     assert any("ValueError: boom" in reason for reason in reasons)
@@ -207,7 +207,10 @@ def test_a_sweep_whose_config_changed_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"axes": {"overseer.threshold.harmlessness": {"low": 0, "high": 1}}}, "overseer.thresholds"),
+        (
+            {"axes": {"overseer.threshold.harmlessness": {"low": 0, "high": 1}}},
+            "overseer.thresholds",
+        ),
         ({"axes": {"stepz": {"values": [1, 2]}}}, "did you mean steps"),
         ({"axes": {"experts.7.noise": {"low": 0, "high": 1}}}, "items 0 to 1"),
         ({"axes": {"worker.temperature": {"low": 1, "high": 0}}}, "write"),

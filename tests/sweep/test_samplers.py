@@ -233,9 +233,7 @@ def test_a_flat_landscape_or_a_level_out_of_range_is_no_trouble(level):
     assert len({tuple(point.values()) for point in sampler.history.points}) > 16
 
 
-@pytest.mark.parametrize(
-    ("scale", "offset"), [(1.0, 0.0), (1e6, 0.0), (1e-6, 0.0), (1.0, 1e4)]
-)
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1e6, 0.0), (1e-6, 0.0), (1.0, 1e4)])
 def test_large_offsets_and_tiny_scales_make_no_difference(scale, offset):
     sampler = Boundary(UNIT2, level=offset, seed=0)
     for _ in range(6):
@@ -293,5 +291,3 @@ def test_expected_doubt_is_what_simulation_says():
 def test_measuring_never_adds_doubt_on_average():
     a, rho = np.meshgrid(np.linspace(0, 5, 30), np.linspace(0, 1, 30))
     assert (expected_doubt(a[0], rho) <= doubt(a) + 1e-3).all()
-
-

@@ -124,7 +124,10 @@ def test_jailbreaks_and_damage_do_what_they_say():
 
 def test_what_is_forgotten_goes_back_to_the_start():
     model = LoopModel(
-        noise=0.0, forgetting=0.2, threshold_harmlessness=1.0, threshold_helpfulness=-1.0,
+        noise=0.0,
+        forgetting=0.2,
+        threshold_harmlessness=1.0,
+        threshold_helpfulness=-1.0,
         max_retrains=1.0,
     )
     gold = simulate(model, 60).gold[0]
@@ -185,8 +188,16 @@ def series(model, seed, steps=24, counts=40.0):
 
 
 TRUE = LoopModel(
-    helpful=0.4, harmful=0.6, gain=0.8, tax=0.3, fade=0.8, noise=0.02, temperature=0.9,
-    threshold_helpfulness=0.6, threshold_harmlessness=0.7, max_retrains=5.0,
+    helpful=0.4,
+    harmful=0.6,
+    gain=0.8,
+    tax=0.3,
+    fade=0.8,
+    noise=0.02,
+    temperature=0.9,
+    threshold_helpfulness=0.6,
+    threshold_harmlessness=0.7,
+    max_retrains=5.0,
 )
 
 

@@ -33,16 +33,16 @@ def write_phases_report(folder: Path) -> Path:
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} holds no map of a sweep", "run custodes sweep first") from error
     reports = {
-        row["run"]
-        for row in result["runs"]
-        if (folder / row["folder"] / "report.html").exists()
+        row["run"] for row in result["runs"] if (folder / row["folder"] / "report.html").exists()
     }
     path = folder / "phases.html"
     write_atomic(path, render_phases(result, reports))
     return path
 
 
-def render_phases(result: Mapping[str, Any], reports: frozenset[int] | set[int] = frozenset()) -> str:
+def render_phases(
+    result: Mapping[str, Any], reports: frozenset[int] | set[int] = frozenset()
+) -> str:
     """Write the page.
 
     Args:
@@ -51,7 +51,9 @@ def render_phases(result: Mapping[str, Any], reports: frozenset[int] | set[int] 
     """
     points = [_point(result, point, reports) for point in result["points"]]
     order = {"surprising": 0, "failed": 1}
-    points.sort(key=lambda p: min(order.get(word, 2) for word in p["phase"].replace(",", "").split()))
+    points.sort(
+        key=lambda p: min(order.get(word, 2) for word in p["phase"].replace(",", "").split())
+    )
     return page.render(
         "phases.html",
         ["report.css", "phases.css"],
@@ -143,14 +145,16 @@ def _svg(
         for j in range(rows):
             p = panel["above"][i * rows + j]
             parts.append(
-                Markup('<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.2f}" height="{:.2f}"/>').format(
-                    _shade(p), LEFT + i * w, TOP + high - (j + 1) * h, w + 0.3, h + 0.3
-                )
+                Markup(
+                    '<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.2f}" height="{:.2f}"/>'
+                ).format(_shade(p), LEFT + i * w, TOP + high - (j + 1) * h, w + 0.3, h + 0.3)
             )
     parts += _ticks(first, second, wide, high)
     for point in points:
         x = LEFT + wide * _share(first, point["point"][first["name"]])
-        y = TOP + high * (0.5 if second is None else 1 - _share(second, point["point"][second["name"]]))
+        y = TOP + high * (
+            0.5 if second is None else 1 - _share(second, point["point"][second["name"]])
+        )
         parts.append(_mark(result, point, x, y))
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
@@ -158,7 +162,12 @@ def _svg(
 
 def _shade(p: float) -> str:
     """Name the class of a cell: sure above, likely above, in the boundary's 95% band, and so on."""
-    for limit, name in ((0.025, "below"), (0.25, "below-likely"), (0.75, "either"), (0.975, "above-likely")):
+    for limit, name in (
+        (0.025, "below"),
+        (0.25, "below-likely"),
+        (0.75, "either"),
+        (0.975, "above-likely"),
+    ):
         if p < limit:
             return name
     return "above"
@@ -173,7 +182,7 @@ def _mark(result: Mapping[str, Any], point: Mapping[str, Any], x: float, y: floa
         "undecided": '<path d="M{0:.1f} {4:.1f}l5.5 9h-11z" class="undecided"/>',
         "failed": '<path d="M{2:.1f} {3:.1f}l8 8m0 -8l-8 8" class="failed"/>',
     }[quality].format(x, y, x - 4, y - 4, y - 5)
-    ring = '<circle cx="{:.1f}" cy="{:.1f}" r="9" class="surprising"/>'.format(x, y)
+    ring = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" class="surprising"/>'
     drawn = Markup(ring if point["surprising"] else "") + Markup(shape)
     # A place to touch that is larger than the mark.
     hit = Markup('<circle cx="{:.1f}" cy="{:.1f}" r="11" class="hit"/>').format(x, y)
@@ -206,7 +215,8 @@ def _ticks(first: Any, second: Any, wide: float, high: float) -> list[Markup]:
         )
     parts.append(
         Markup(
-            '<text transform="translate(11 {:.1f}) rotate(-90)" text-anchor="middle" class="axis">{}</text>'
+            '<text transform="translate(11 {:.1f}) rotate(-90)" text-anchor="middle" '
+            'class="axis">{}</text>'
         ).format(TOP + high / 2, _short(second["name"], 42))
     )
     return parts

@@ -137,7 +137,9 @@ class SweepConfig(BaseModel):
             raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             there = [other.name for other in path.parent.glob("*.y*ml")]
-            raise ConfigError(f"base: no config file {path}", near_misses(path.name, there)) from error
+            raise ConfigError(
+                f"base: no config file {path}", near_misses(path.name, there)
+            ) from error
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"base: {path} cannot be read as YAML", "correct it") from error
         if not isinstance(raw, dict):

@@ -195,11 +195,16 @@ def _allow_failures(n: int, dask_scheduler: Any = None) -> None:
     dask_scheduler.allowed_failures = n
 
 
-def _check_versions(client: Any) -> None:
-    from custodes.runs.folder import code_state
+def _code() -> dict[str, str]:
+    """Say which code runs in this process; sent to workers by name, so that theirs answers."""
+    from custodes.runs import folder
 
-    own = code_state()
-    found = client.run(code_state)
+    return folder.code_state()
+
+
+def _check_versions(client: Any) -> None:
+    own = _code()
+    found = client.run(_code)
     other = {name: state for name, state in found.items() if state != own}
     if other:
         name, state = next(iter(other.items()))

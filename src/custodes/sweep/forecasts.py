@@ -114,7 +114,9 @@ def ask_model(
     return parse_forecast(reply[0][0])
 
 
-_REPLY = re.compile(r"\s*mean\s*=\s*(-?[0-9.]+(?:e-?[0-9]+)?)[\s,;]+sd\s*=\s*([0-9.]+(?:e-?[0-9]+)?)\s*")
+_REPLY = re.compile(
+    r"\s*mean\s*=\s*(-?[0-9.]+(?:e-?[0-9]+)?)[\s,;]+sd\s*=\s*([0-9.]+(?:e-?[0-9]+)?)\s*"
+)
 
 
 def parse_forecast(reply: str) -> Forecast | None:

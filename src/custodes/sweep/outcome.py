@@ -59,7 +59,8 @@ def _set(raw: Any, key: str, value: Any) -> None:
         if isinstance(place, list):
             if not part.isdigit() or int(part) >= len(place):
                 raise ConfigError(
-                    f"axes: no key {key}", f"{'.'.join(parts[:depth])} has items 0 to {len(place) - 1}"
+                    f"axes: no key {key}",
+                    f"{'.'.join(parts[:depth])} has items 0 to {len(place) - 1}",
                 )
             index: Any = int(part)
         elif isinstance(place, dict):

@@ -371,7 +371,12 @@ def _cuts(space: Space, rest: Sequence[int]) -> list[list[Any]]:
             cuts.append([axis.decode((j + 0.5) / most) for j in range(most)])
         else:
             at = np.unique(np.linspace(0, len(axis.values) - 1, most).round().astype(int))
-            cuts.append([axis.values[j] for j in (at if most < len(axis.values) else range(len(axis.values)))])
+            cuts.append(
+                [
+                    axis.values[j]
+                    for j in (at if most < len(axis.values) else range(len(axis.values)))
+                ]
+            )
     return cuts
 
 

@@ -131,8 +131,9 @@ def judge(
         # One run of unknown error says nothing about the next.
         return Measure(mean, -math.inf, math.inf, n, "undecided")
     seen = between.sd**2 if between.freedom else 0.0
-    freedom = between.freedom if seen >= (within if within == within else 0.0) else math.inf
-    variance = max(seen, within) if within == within else seen
+    within = 0.0 if math.isnan(within) else within
+    freedom = between.freedom if seen >= within else math.inf
+    variance = max(seen, within)
     tail = (1 - level) / (2 * limits)
     factor = float(t.isf(tail, freedom))
     half = factor * math.sqrt(variance / n)

@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from custodes.errors import ConfigError, RunError
 from custodes.progress import Progress, silent
 from custodes.runs.folder import RunFolder
@@ -320,7 +322,7 @@ class _Driver:
                 self.space,
                 history.points,
                 history.values.tolist(),
-                None if not (sd == sd).all() or not len(sd) else sd.tolist(),
+                sd.tolist() if len(sd) and np.isfinite(sd).all() else None,
                 rate=self.config.rate,
                 seed=derive(self.config.seed, "surprise"),
             )

@@ -222,7 +222,6 @@ def _hold_against_others(
     start: Array | None = None,
 ) -> _Held:
     """Predict each group from the others, leaving those out that nothing predicts."""
-    n = groups.max() + 1
     means = np.bincount(groups, values) / np.bincount(groups)
     outlier = _unlike_neighbours(x_NK, means, groups)
     held: _Held | None = None
@@ -236,7 +235,7 @@ def _hold_against_others(
         if (again == outlier).all():
             break
         outlier = again
-    assert held is not None and n == len(held.sd)
+    assert held is not None
     return held
 
 

@@ -1,4 +1,4 @@
-"""What a loop does over time: recovery, collapse, oscillation, hysteresis. Each is a defined number.
+"""What a loop does over time: recovery, collapse, oscillation, hysteresis, as defined numbers.
 
 A *series* is one value a step, such as a gold score or a mean clean rating; higher is better.
 docs/sweep.md has the definitions in words.
@@ -45,9 +45,7 @@ class RecoveryTime:
     steps: int | None = None
 
 
-def recovery_time(
-    series: ArrayLike, onset: int, *, margin: float, hold: int = 3
-) -> RecoveryTime:
+def recovery_time(series: ArrayLike, onset: int, *, margin: float, hold: int = 3) -> RecoveryTime:
     """Measure how long a series takes to come back.
 
     *Damage*: some ``hold`` steps in a row from the onset on have a mean below the mean before it
@@ -157,7 +155,9 @@ class Hysteresis:
     p: float
 
 
-def hysteresis(up: ArrayLike, down: ArrayLike, seed: int = 0, permutations: int = 4999) -> Hysteresis:
+def hysteresis(
+    up: ArrayLike, down: ArrayLike, seed: int = 0, permutations: int = 4999
+) -> Hysteresis:
     """Compare walks up and down the same axis values, with the state carried over.
 
     The unit is the walk: within a replicate, which of its two directions is called up is drawn

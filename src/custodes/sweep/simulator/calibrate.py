@@ -112,9 +112,7 @@ def read_series(folder: Path) -> RunSeries:
     steps = [event for event in events if event["kind"] == "step"]
     if not any(event["ratings"] for event in steps):
         raise DataError(f"{folder} has no rated step", "let the run go on before calibrating")
-    retrained = {
-        event["step"]: event["retrain"] for event in events if event["kind"] == "verdict"
-    }
+    retrained = {event["step"]: event["retrain"] for event in events if event["kind"] == "verdict"}
     s = len(steps)
     ratings, counts, wrapped = np.full((s, 2), np.nan), np.zeros((s, 2)), np.zeros(s)
     for i, event in enumerate(steps):
@@ -237,7 +235,9 @@ def _held_out(runs: Sequence[RunSeries]) -> dict[str, float]:
 
 
 def _first_rated(run: RunSeries) -> Array:
-    return np.array([next((v for v in run.ratings[:, d] if v == v), np.nan) for d in range(2)])
+    return np.array(
+        [next((v for v in run.ratings[:, d] if np.isfinite(v)), np.nan) for d in range(2)]
+    )
 
 
 def _control(held_out: dict[str, float], runs: int) -> Control:
