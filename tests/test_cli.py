@@ -160,7 +160,11 @@ def test_help_waits_for_nothing_heavy() -> None:
 
 def test_the_reference_of_the_config_is_what_the_code_says() -> None:
     reference = ROOT / "docs" / "reference"
-    for name, config in (("oversee_config", OverseeConfig), ("diff", DiffConfig), ("drift", DriftConfig)):
+    for name, config in (
+        ("oversee_config", OverseeConfig),
+        ("diff", DiffConfig),
+        ("drift", DriftConfig),
+    ):
         assert config_reference(config).rstrip() in (reference / f"{name}.md").read_text()
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from custodes.conversation import Chat
 from custodes.errors import ConfigError, ModelError
+from custodes.models.adapters import mixed_adapters
 from custodes.models.base import Array
 from custodes.models.chat import decode, encode_chats
 from custodes.models.decode import left_padded
@@ -204,7 +205,7 @@ def _together(a: TorchModel, b: TorchModel) -> Iterator[Any]:
             joined = torch.cat([for_a, for_b]) if torch.is_tensor(for_a) else [*for_a, *for_b]
             return halves.step(joined).chunk(2)
 
-        with _adapters(a.model, names):
+        with mixed_adapters(a.model, names):
             yield both
         return
     one, two = _Stepper(a.model), _Stepper(b.model)
@@ -246,35 +247,6 @@ class _Stepper:
 
 
 @contextmanager
-def _adapters(model: Any, names: Sequence[str]) -> Iterator[None]:
-    """Compute the parts of a batch with different adapters, as peft does for mixed batches.
-
-    Args:
-        model: A model with adapters injected, or none.
-        names: Adapter of each equal part of the batch.
-    """
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    layers = [m for m in model.modules() if isinstance(m, BaseTunerLayer)]
-    switched_off = [layer for layer in layers if layer.disable_adapters]
-
-    def mix(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        rows = len(args[0]) // len(names)
-        return args, kwargs | {"adapter_names": [name for name in names for _ in range(rows)]}
-
-    hooks = [layer.register_forward_pre_hook(mix, with_kwargs=True) for layer in layers]
-    for layer in switched_off:
-        layer.enable_adapters(True)
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for layer in switched_off:
-            layer.enable_adapters(False)
-
-
-@contextmanager
 def _own_adapter(model: TorchModel) -> Iterator[None]:
-    with _adapters(model.model, [BASE if model.adapter is None else model.version]):
+    with mixed_adapters(model.model, [BASE if model.adapter is None else model.version]):
         yield
