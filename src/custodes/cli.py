@@ -102,7 +102,21 @@ def drift(arguments: Sequence[str]) -> None:
 
 def preflight(arguments: Sequence[str]) -> None:
     """Check a training before its first step: a script's trainer, or a config's."""
-    from custodes.preflight.cli import preflight as run
+    from custodes.commands.preflight import preflight as run
+
+    run(arguments)
+
+
+def sweep(arguments: Sequence[str]) -> None:
+    """Map where a supervised system is good or bad, expected or surprising."""
+    from custodes.commands.sweep import sweep as run
+
+    run(arguments)
+
+
+def calibrate(arguments: Sequence[str]) -> None:
+    """Fit the simulator to runs, and say how well it predicts runs that it has not seen."""
+    from custodes.commands.sweep import calibrate as run
 
     run(arguments)
 
@@ -309,6 +323,8 @@ APART: dict[str, Callable[[Sequence[str]], None]] = {
     "diff": diff,
     "drift": drift,
     "preflight": preflight,
+    "sweep": sweep,
+    "calibrate": calibrate,
 }
 
 

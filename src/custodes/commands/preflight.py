@@ -32,7 +32,7 @@ def preflight(arguments: Sequence[str]) -> None:
     chosen = {"only": options.only or (), "skip": options.skip or (), "seconds": options.seconds}
     path = Path(options.target)
     if path.suffix in (".yaml", ".yml"):
-        from custodes.preflight.config import check_config
+        from custodes.oversight.preflight import check_config
 
         reports = check_config(path, rest, **chosen)
     else:

@@ -1,0 +1,1 @@
+"""Verbs with more options than fit into cli.py: they parse, call and print."""
