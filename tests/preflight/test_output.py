@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from custodes.commands.preflight import preflight
 from custodes.errors import DataError
 from custodes.preflight import PreflightCallback, PreflightError, Report, check
-from custodes.commands.preflight import preflight
 from custodes.preflight.plants.trainers import quiet
 from custodes.preflight.result import Result, TokenRow
 from custodes.preflight.script import check_script
