@@ -128,8 +128,13 @@ class Case:
     @property
     def pad(self) -> int:
         """Id that padding is made of."""
-        value = getattr(self.subject.tokenizer, "pad_token_id", None)
-        return int(value) if isinstance(value, int) else 0
+        tokenizer = getattr(self.trainer, "processing_class", None)
+        config = getattr(self.subject.base, "config", None)
+        for holder in (getattr(tokenizer, "tokenizer", tokenizer), config):
+            value = getattr(holder, "pad_token_id", None)
+            if isinstance(value, int):
+                return value
+        return 0
 
     @cached_property
     def batch(self) -> Batch:

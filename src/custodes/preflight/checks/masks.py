@@ -208,10 +208,15 @@ def trained_positions(case: Case) -> Verdict:
     """The tokens that the loss really trains, from its gradient, are the reply's."""
     step = case.step
     found = step.positions
+    why = ""
     if found is None:
-        return not_tested("the gradient at the last hidden states could not be read")
-    if getattr(case.trainer, "top_entropy_quantile", 1.0) < 1.0:
-        return not_tested("top_entropy_quantile masks tokens on purpose")
+        why = "the gradient at the last hidden states could not be read"
+    elif not case.subject.causal:
+        why = "the model predicts no tokens"
+    elif getattr(case.trainer, "top_entropy_quantile", 1.0) < 1.0:
+        why = "top_entropy_quantile masks tokens on purpose"
+    if why:
+        return not_tested(why)
     if case.subject.online:
         return _rollout_positions(case, found)
     batch = step.batch
