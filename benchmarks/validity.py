@@ -176,8 +176,8 @@ def dolly(data: Path, n: int) -> list[tuple[str, str]]:
     ]
     whole = [
         (f"{row['prompt']}\n\n{row['context']}".strip(), row["response"])
-        for row in rows[500:]
-        if len(row["prompt"]) + len(row["context"]) < 600
+        for row in rows
+        if 350 <= len(row["prompt"]) + len(row["context"]) < 700
     ]
     return whole[:n]
 
