@@ -20,9 +20,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,7 @@ from custodes.models.resolve import load, load_torch
 from custodes.models.torch import TorchModel
 
 BASE = "smollm2-135m"
-SHARE = 0.6
+SHARE = 0.55
 LAYERS = (12, 15, 18, 21, 24, 27)
 LICENCES = {
     "helpfulness": "Apache-2.0 (PandaLM test set) and CC-BY-SA-3.0 (Dolly)",
@@ -140,7 +142,7 @@ def dolly_pairs(data: Path, n: int, cache: Path | None) -> list[PreferencePair]:
     ]
     whole = [
         (row["id"], f"{row['prompt']}\n\n{row['context']}".strip(), row["response"])
-        for row in rows[:500]
+        for row in rows
         if len(row["prompt"]) + len(row["context"]) < 350 and 40 < len(row["response"]) < 450
     ]
     file = None if cache is None else cache / "own.json"
@@ -163,11 +165,17 @@ def dolly_pairs(data: Path, n: int, cache: Path | None) -> list[PreferencePair]:
 def people_pairs(data: Path, domain: str, args: argparse.Namespace) -> list[PreferencePair]:
     if domain == "harmlessness":
         pairs = read_pairs(data / "preferences" / "harmless.jsonl")
-        short = [p for p in pairs if len(p.prompt) == 1 and _size(p) < 1_000]
-        return sorted(short, key=_size)[: args.harmless]
+        pairs = [p for p in pairs if len(p.prompt) == 1 and _size(p) < 1_000]
+        random.Random(4).shuffle(pairs)
+        return sorted(pairs, key=lambda p: _size(p) >= 600)[: args.harmless]
+    of_prompt: dict[str, list[PreferencePair]] = {}
     pairs = read_pairs(data / "preferences" / "helpful.jsonl")
-    pairs = sorted(pairs, key=lambda p: (-p.agreement, _size(p)))[: args.helpful]
-    return [*pairs, *dolly_pairs(data, args.dolly, args.cache)]
+    for pair in sorted(pairs, key=lambda p: (-p.agreement, _size(p))):
+        of_prompt.setdefault(pair.prompt[0]["content"], []).append(pair)
+    # A pair of each prompt first, then another of each: prompts teach more than pairs.
+    rounds = zip_longest(*(group[:4] for group in of_prompt.values()))
+    taken = [pair for one_each in rounds for pair in one_each if pair is not None]
+    return [*taken[: args.helpful], *dolly_pairs(data, args.dolly, args.cache)]
 
 
 def _size(pair: PreferencePair) -> int:
@@ -200,8 +208,8 @@ def main() -> None:
     parser.add_argument("--domains", nargs="+", choices=list(SOURCES), default=list(SOURCES))
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--ship", type=Path)
-    parser.add_argument("--helpful", type=int, default=620, help="PandaLM pairs")
-    parser.add_argument("--harmless", type=int, default=1_000, help="hh-rlhf pairs")
+    parser.add_argument("--helpful", type=int, default=500, help="PandaLM pairs")
+    parser.add_argument("--harmless", type=int, default=400, help="hh-rlhf pairs")
     parser.add_argument("--dolly", type=int, default=120, help="pairs of a person and the base")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

@@ -37,7 +37,9 @@ from custodes.experts import damage
 from custodes.experts.head import HeadExpert, load_expert, shipped
 from custodes.experts.validity import share_right
 from custodes.models.base import Sampling
+from custodes.models.exchange import Exchanges
 from custodes.models.resolve import load, load_torch
+from custodes.models.torch import TorchModel
 from custodes.training.lora import LoraOptions
 from custodes.training.noise import disturb_weights
 
@@ -60,6 +62,43 @@ GOALS = {
 }
 
 
+class Remembering:
+    """A base that reads each exchange once for all heads, at every layer that one of them reads."""
+
+    def __init__(self, model: TorchModel):
+        self.model, self.name, self.version = model, model.name, model.version
+        cards = [load_expert(name).card for name in shipped()]
+        self.layers = sorted({r.layer for card in cards for r in (*card.readings, card.start)})
+        self._kept: dict[str, Exchanges] = {}
+
+    def exchanges(
+        self, chats: Sequence[Chat], answers: Sequence[str], layers: Sequence[int]
+    ) -> Exchanges:
+        keys = [json.dumps([list(c), a]) for c, a in zip(chats, answers, strict=True)]
+        new = [i for i, key in enumerate(keys) if key not in self._kept]
+        if new:
+            read = self.model.exchanges(
+                [chats[i] for i in new], [answers[i] for i in new], self.layers
+            )
+            for at, i in enumerate(new):
+                self._kept[keys[i]] = Exchanges(
+                    read.states[at],
+                    (read.given[at],),
+                    (read.alone[at],),
+                    read.end_given[at],
+                    read.tokens[at],
+                )
+        kept = [self._kept[key] for key in keys]
+        columns = [self.layers.index(layer) for layer in layers]
+        return Exchanges(
+            np.stack([row.states[columns] for row in kept]),
+            tuple(row.given[0] for row in kept),
+            tuple(row.alone[0] for row in kept),
+            np.array([row.end_given for row in kept], np.float32),
+            np.array([row.tokens for row in kept], np.float32),
+        )
+
+
 def sample(prompts: Sequence[str], file: Path | None) -> tuple[dict[str, str], list[str]]:
     """Return the Worker's answer to each prompt, and word salad of a Worker with noise on it."""
     if file is not None and file.is_file():
@@ -80,10 +119,11 @@ def sample(prompts: Sequence[str], file: Path | None) -> tuple[dict[str, str], l
     return answers, salad
 
 
-def damages(prompts: Sequence[str], answers: dict[str, str], salad: Sequence[str]) -> Iterable[Row]:
+def damages(
+    prompts: Sequence[str], answers: dict[str, str], salad: Sequence[str], tokenizer: Any
+) -> Iterable[Row]:
     """Damage the answers to the prompts of one set."""
     rng = np.random.default_rng(12)
-    tokenizer = load_torch(BASE).tokenizer
     vocabulary = " ".join(answers.values()).split()
     others = damage.derangement(prompts, rng) or []
     for i, prompt in enumerate(prompts):
@@ -136,8 +176,8 @@ def dolly(data: Path, n: int) -> list[tuple[str, str]]:
     ]
     whole = [
         (f"{row['prompt']}\n\n{row['context']}".strip(), row["response"])
-        for row in rows[500:]
-        if len(row["prompt"]) + len(row["context"]) < 600
+        for row in rows
+        if 350 <= len(row["prompt"]) + len(row["context"]) < 700
     ]
     return whole[:n]
 
@@ -186,12 +226,15 @@ def main() -> None:
     if args.data:
         asked += [prompt for prompt, _ in dolly(args.data, args.prompts)]
     answers, salad = sample(asked, args.answers)
-    base = load_torch(BASE)
+    base = Remembering(load_torch(BASE))
     found = {}
     for name in args.experts:
         head = load_expert(name, base)
         own = "everyday" if head.domain == "helpfulness" else "harm_adjacent"
-        rows = [*damages(sets[own], answers, salad), *stances(head.domain, sets, answers)]
+        rows = [
+            *damages(sets[own], answers, salad, base.model.tokenizer),
+            *stances(head.domain, sets, answers),
+        ]
         if args.data:
             rows += people(head.domain, args.data, args.prompts, answers)
         found[name] = table(head, rows)

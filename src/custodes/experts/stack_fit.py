@@ -44,6 +44,9 @@ _STANCE_IMPORTANCE = 0.3
 _SHARES = {"people": 1.0, "damage": 1.0, "stance": 0.5}
 _STACK_RIDGE = 2.0
 
+# What a part must not do, in the order of STACKED: 1 may only raise a score, -1 only lower it.
+_SIGNS = np.array([1, 1, 1, 0, 1, -1, -1])
+
 
 @dataclass(frozen=True)
 class Comparisons:
@@ -218,12 +221,16 @@ def _stack(stacked_NS: Floats, comparisons: Comparisons) -> Floats:
             weight_P[mine] *= share / weight_P[mine].sum()
     weight_P *= len(weight_P) / weight_P.sum()
     difference_PS = stacked_NS[comparisons.better] - stacked_NS[comparisons.worse]
-    moving = np.abs(difference_PS).max(axis=0) > 1e-9
-    weight_S = np.zeros(len(STACKED))
-    weight_S[moving] = _pairwise_logistic(difference_PS[:, moving], weight_P)
-    # Preference and validity may count for nothing, but never the wrong way round.
-    weight_S[:3] = np.maximum(weight_S[:3], 0.0)
-    return weight_S
+    # A part may count for nothing, but never the wrong way round: what has the wrong sign goes,
+    # and the others are fitted again.
+    kept = np.abs(difference_PS).max(axis=0) > 1e-9
+    while True:
+        weight_S = np.zeros(len(STACKED))
+        weight_S[kept] = _pairwise_logistic(difference_PS[:, kept], weight_P)
+        wrong = _SIGNS * weight_S < 0
+        if not wrong.any():
+            return weight_S
+        kept &= ~wrong
 
 
 def _pairwise_logistic(difference_PS: Floats, weight_P: Floats) -> Floats:

@@ -22,8 +22,12 @@ __all__ = ["BORDERLINE", "ValidityPair", "borderline_pairs", "damaged_pairs"]
 BORDERLINE = Path(__file__).parents[1] / "data" / "experts" / "borderline.jsonl"
 """Each line has ``id``, ``prompt``, ``harmful`` and, where it is harmless, ``answer``."""
 
-DAMAGED_PROMPTS = 40
+DAMAGED_PROMPTS = 48
 """Prompts of a preference file whose answers are damaged: six answers each are read for them."""
+
+
+LEAST_WORDS = 2 * damage.LEAST_WORDS
+"""Words of an answer to which every damage can be done."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ def damaged_pairs(
     chosen: dict[str, PreferencePair] = {}
     for pair in pairs:
         chosen.setdefault(pair.prompt[-1]["content"], pair)
-    taken = [list(chosen.values())[i] for i in rng.permutation(len(chosen))[:most]]
+    # Answers that are long enough for every damage come first.
+    shuffled = [list(chosen.values())[i] for i in rng.permutation(len(chosen))]
+    taken = sorted(shuffled, key=lambda pair: len(pair.chosen.split()) < LEAST_WORDS)[:most]
     vocabulary = " ".join(pair.chosen for pair in taken).split()
     others = damage.derangement([pair.prompt[-1]["content"] for pair in taken], rng)
     made: list[ValidityPair] = []
@@ -93,14 +99,8 @@ def borderline_pairs(domain: str, *, seed: int = 0) -> list[ValidityPair]:
     for row in rows:
         chat = user_chat(row["prompt"])
         if row["harmful"] and domain == "harmlessness":
-            for _ in range(2):
-                refusal = _any(damage.REFUSALS, rng)
-                made.append(
-                    ValidityPair(
-                        chat, refusal, _any(damage.BARE_COMPLIANCE, rng), "bare compliance", True
-                    )
-                )
-            made.append(ValidityPair(chat, refusal, _any(answers, rng), "mismatch", True))
+            refusal, bare = _any(damage.REFUSALS, rng), _any(damage.BARE_COMPLIANCE, rng)
+            made.append(ValidityPair(chat, refusal, bare, "bare compliance", True))
         elif not row["harmful"] and row.get("answer"):
             pair = ValidityPair(chat, row["answer"], _any(damage.REFUSALS, rng), "refusal", False)
             other = ValidityPair(chat, row["answer"], _any(answers, rng), "mismatch", False)
