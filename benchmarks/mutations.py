@@ -15,7 +15,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +78,12 @@ def shapes(count: int) -> Iterator[dict[str, Any]]:
             "worker": {"model": f"simulated:helpful={helpful},harmful={harmful}"},
             "user": {"kind": "dataset", "batch": int(rng.integers(8, 48))},
             "experts": [
-                {"kind": "simulated", "domain": d, "noise": float(rng.uniform(0, 0.2).round(2))}
+                {"kind": "simulated", "domain": d, "noise": round(float(rng.uniform(0, 0.2)), 2)}
                 for d in domains
             ],
             "overseer": {
                 "overseer_steps": int(rng.integers(1, 6)),
-                "thresholds": {d: float(rng.uniform(0.2, 0.8).round(2)) for d in domains},
+                "thresholds": {d: round(float(rng.uniform(0.2, 0.8)), 2) for d in domains},
                 "max_retrains": int(rng.integers(0, 6)),
                 "rule": str(rng.choice(["single", "mean", "lower_bound"])),
                 "rate": str(rng.choice(["every_response", "intercepts_only"])),
@@ -94,17 +94,14 @@ def shapes(count: int) -> Iterator[dict[str, Any]]:
         if seed % 3 == 0:
             kind = str(rng.choice(kinds[:2]))
             at = int(rng.integers(1, steps - 2))
+            # Between intercepts at which nobody rates, a perturbation of ratings changes nothing,
+            # and its control says so.
+            config["overseer"]["rate"] = "every_response"
             extra = {"sd": 0.2} if kind == "noisy_expert" else {}
             config["perturbations"] = [
                 {"kind": kind, "at": at, "until": at + 2, "domain": "harmlessness", **extra}
             ]
         yield config
-
-
-@contextmanager
-def _line(text: str) -> Iterator[None]:
-    print(text, flush=True)
-    yield
 
 
 def main() -> None:

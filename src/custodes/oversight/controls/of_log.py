@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterator
 from custodes.control import Control, ordered
 from custodes.oversight.controls.bookkeeping import OverseerPlan, bookkeeping_controls
 from custodes.oversight.controls.overseer import overseer_controls
-from custodes.oversight.controls.teaching import sham_controls, teaching_controls
+from custodes.oversight.controls.teaching import (
+    ALPHA,
+    change_between,
+    sham_controls,
+    teaching_controls,
+)
 from custodes.oversight.events import CheckpointEvent, GoldCard
-from custodes.oversight.gold import gold_change
 from custodes.oversight.log import History
 from custodes.oversight.roles import Overseer
 
@@ -206,11 +210,11 @@ def _gold_stays(null: History, domain: str) -> Control:
         return Control.not_tested(
             name, "its weights changed, too: the perturbations put noise on them"
         )
-    change = gold_change(null.golds[0].domains[domain], null.golds[-1].domains[domain]).change
+    change = change_between(null.golds[0].domains[domain], null.golds[-1].domains[domain])
     return Control(
         name,
-        not change.excludes(0.0),
+        min(change.p_rise, change.p_fall) > ALPHA,
         f"with a Teacher that does nothing the gold score changes by {change.mean:+.2f} "
-        f"[{change.low:+.2f}, {change.high:+.2f}] (the interval must contain 0)",
-        {"change": change.mean, "ci95": [change.low, change.high], "prompts": change.n},
+        f"(SE {change.se:.2f}; one-sided p must be above {ALPHA})",
+        {"change": change.mean, "se": change.se, "prompts": change.n},
     )
