@@ -120,8 +120,8 @@ def read_exchanges(
             bare = _without_prompt(model, header, answer_ids)
             for at, i in enumerate(chunk):
                 states[i] = read[0][at]
-                *given[i], end_N[i] = read[1][at]  # type: ignore[misc]
-                given[i] = np.array(given[i], np.float32)
+                row = read[1][at]
+                given[i], end_N[i] = np.array(row[:-1], np.float32), row[-1]
                 alone[i] = bare[at]
     lengths = np.array([len(text) for text in texts], np.float32)
     return Exchanges(states, tuple(given), tuple(alone), end_N, lengths)

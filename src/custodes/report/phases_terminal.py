@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from custodes.report.terminal import print_lines
+from custodes.report.terminal import Line, print_lines
 from custodes.text import visible
 
 __all__ = ["print_phases"]
@@ -21,7 +21,7 @@ def print_phases(result: Mapping[str, Any], report: Path) -> None:
         result: What ``phases.json`` holds.
         report: Where the page is.
     """
-    print_lines([visible(line) for line in lines(result)], _style, report)
+    print_lines([Line(visible(line), _style(line)) for line in lines(result)], report)
 
 
 def lines(result: Mapping[str, Any]) -> Iterator[str]:

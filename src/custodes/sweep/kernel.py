@@ -73,11 +73,11 @@ class MixedMatern(Kernel):  # type: ignore[misc]
         matern_NM = (1 + root_NM + root_NM**2 / 3) * decay_NM
         covariance_NM = matern_NM + CONSTANT
         if Y is not None:
-            return covariance_NM
+            return np.asarray(covariance_NM)
         noise_NN = self.noise * np.eye(len(X))
         covariance_NM += noise_NN
         if not eval_gradient:
-            return covariance_NM
+            return np.asarray(covariance_NM)
         slopes_ANM = squares_ANM * (5 / 3 * (1 + root_NM) * decay_NM)
         gradient = np.concatenate([matern_NM[None], slopes_ANM, noise_NN[None]])
         return covariance_NM, np.moveaxis(gradient, 0, -1)

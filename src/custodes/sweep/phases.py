@@ -202,8 +202,8 @@ def regions(
         for j in near
         if labels[i] == labels[j]
     ]
-    rows, columns = zip(*edges, strict=True) if edges else ((), ())
-    graph = coo_matrix((np.ones(len(edges)), (rows, columns)), shape=(len(points), len(points)))
+    rows_E, columns_E = np.array(edges, np.int64).reshape(-1, 2).T
+    graph = coo_matrix((np.ones(len(edges)), (rows_E, columns_E)), shape=(len(points), len(points)))
     _, component = connected_components(graph, directed=False)
     found = [
         Region(labels[int(np.argmax(component == c))], tuple(np.flatnonzero(component == c)))

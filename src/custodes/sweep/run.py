@@ -254,7 +254,7 @@ class _Driver:
                         )
         while self.flying:
             self.collect()
-        if self.run.log.last("end") is None:
+        if not any(self.run.log.of("end")):
             self.run.log.append("end", runs=len(self.known), failed=self.failed)
 
     def fill(self, at_once: int) -> None:

@@ -203,7 +203,7 @@ class _Prior:
             off = (theta - self.median) / self.sd
             return float(value + 0.5 * off @ off), np.asarray(slope + off / self.sd)
 
-        best = minimize(
+        best: Any = minimize(  # type: ignore[call-overload]
             negative, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS}
         )
         return best.x, float(best.fun)

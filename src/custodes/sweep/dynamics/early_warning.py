@@ -122,4 +122,4 @@ def _surrogates(rest_S: Array, n: int, rng: np.random.Generator) -> Array:
     series[:, 0] = noise[:, 0]
     for step in range(1, length):
         series[:, step] = phi * series[:, step - 1] + np.sqrt(1 - phi**2) * noise[:, step]
-    return series * rest_S.std()
+    return np.asarray(series * rest_S.std())

@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,7 +149,7 @@ def calibrate(runs: Sequence[RunSeries], model: LoopModel | None = None) -> Cali
     parameters = dict(zip(NAMES, _natural(vector), strict=True))
     held_out = _held_out(runs) if len(runs) > 2 else {}
     return Calibration(
-        replace(model or LoopModel(), **parameters),
+        replace(model or LoopModel(), **cast(Any, parameters)),
         parameters,
         dict(zip(NAMES, errors.tolist(), strict=True)),
         scatter,
@@ -195,7 +195,8 @@ def _fit(runs: Sequence[RunSeries]) -> tuple[Array, Array, float]:
     seen = [np.isfinite(run.ratings) for run in runs]
     counts = np.concatenate([run.counts[s] for run, s in zip(runs, seen, strict=True)])
     target = np.concatenate([run.ratings[s] for run, s in zip(runs, seen, strict=True)])
-    scatter, best = 0.0, None
+    scatter = 0.0
+    best: Any = None
     # Twice: first as if only sampling scattered, then with the scatter that was seen.
     for _ in range(2):
         weight = 1 / np.sqrt(0.25**2 / counts + scatter**2)

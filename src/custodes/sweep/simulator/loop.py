@@ -209,7 +209,7 @@ class _Run:
         )
 
     def gold(self) -> Array:
-        return self.u_PD * np.array([1.0, -1.0])
+        return np.asarray(self.u_PD * np.array([1.0, -1.0]))
 
     def step(self, step: int) -> tuple[Array, NDArray[np.int8]]:
         """Answer, rate, review and retrain; return mean ratings and the retrained domains."""
