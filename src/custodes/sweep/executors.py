@@ -96,7 +96,7 @@ class LocalExecutor(Executor):
                 self._died(future, call, retries, pool, error)
                 continue
             inner.add_done_callback(
-                lambda done, f=future, c=call, r=retries, p=pool: self._done(done, f, c, r, p)
+                partial(self._done, future=future, call=call, retries=retries, pool=pool)
             )
 
     def _done(

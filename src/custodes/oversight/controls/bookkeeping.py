@@ -207,9 +207,9 @@ def _compare(
         if evidence.failing != (evidence.n > 0 and evidence.statistic <= evidence.threshold):
             outcome = "failing" if evidence.failing else "passing"
             yield f"{where} calls {evidence.statistic:.3f} {outcome}"
-        # A lower bound and the worst rating are never above the mean.
-        if evidence.n and evidence.statistic > mean + TOLERANCE:
-            yield f"{where} weighs the ratings as {evidence.statistic:.3f}, above their mean"
+        # The bound bets on ratings in their order: where they fall, it may be above their mean.
+        if evidence.n and evidence.statistic > max(ratings, default=1.0) + TOLERANCE:
+            yield f"{where} weighs the ratings as {evidence.statistic:.3f}, above all of them"
     retrained = verdict.retrain
     if retrained is not None and not verdict.evidence[retrained].failing:
         yield f"step {verdict.step}: {retrained} was retrained and passed"
