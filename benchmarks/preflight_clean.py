@@ -214,7 +214,7 @@ def main() -> None:
                 )
                 continue
             began = time.perf_counter()
-            report = check(trainer)
+            report = check(trainer, seconds=600)
             seconds = time.perf_counter() - began
         broken = [r for r in report.not_tested if "Error" in r.explanation]
         rows.append(

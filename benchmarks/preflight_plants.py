@@ -71,7 +71,7 @@ def main() -> None:
                 silent = reaction(one.build, Path(folder) / "a")
                 trainer = one.build(Path(folder) / "b")
             began = time.perf_counter()
-            report = check(trainer)
+            report = check(trainer, seconds=600)
             seconds = time.perf_counter() - began
         red = [r.id for r in report.failed]
         hit = [c for c in one.checks if c in red]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from custodes.preflight.result import NotTestable
 from custodes.preflight.subject import Subject
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Case", "Limits"]
 
+T = TypeVar("T")
 Scorer = Callable[[list[str], list[str]], list[float]]
 
 
@@ -97,7 +98,7 @@ class Case:
                 f"{self.limits.seconds:g} s leaves; ask for it with only=[{id!r}]"
             )
 
-    def _once(self, name: str, compute: Callable[[], Any]) -> Any:
+    def _once(self, name: str, compute: Callable[[], T]) -> T:
         """Compute a piece, remembering the failure too, so that it happens once."""
         if name in self._failures:
             raise NotTestable(reason(self._failures[name]))

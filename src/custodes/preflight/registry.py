@@ -29,7 +29,8 @@ class Check:
         reference: Where the bug cost somebody a run.
         measure: Computes the verdict; may raise `NotTestable`.
         kinds: Kinds of trainer that it applies to; empty: all.
-        on_request: Whether it runs only when asked for by id, because it is dear.
+        on_request: Whether it runs only when asked for by id.
+        dear: Whether it is left out once the budget is used up.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Check:
     measure: Measure
     kinds: frozenset[str] = frozenset()
     on_request: bool = False
+    dear: bool = False
 
 
 _CHECKS: dict[str, Check] = {}
@@ -54,6 +56,7 @@ def check(
     reference: str,
     kinds: Collection[str] = (),
     on_request: bool = False,
+    dear: bool = False,
 ) -> Callable[[Measure], Measure]:
     """Register a function as a check; see `Check` for the arguments."""
 
@@ -61,7 +64,7 @@ def check(
         if id in _CHECKS and _CHECKS[id].measure.__module__ != measure.__module__:
             raise ValueError(f"two checks are called {id}")
         _CHECKS[id] = Check(
-            id, layer, expected, remedy, reference, measure, frozenset(kinds), on_request
+            id, layer, expected, remedy, reference, measure, frozenset(kinds), on_request, dear
         )
         return measure
 

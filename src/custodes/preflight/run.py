@@ -110,6 +110,12 @@ def _measure(one: Check, case: Case) -> Verdict:
             return Verdict(None, f"does not apply to a {type(case.trainer).__name__}")
         if case.subject.visual and one.layer != "data":
             return Verdict(None, "rows hold images, which are not checked yet")
+        if one.dear and case.limits.left <= 0 and one.id not in case.asked:
+            return Verdict(
+                None,
+                f"the budget of {case.limits.seconds:g} s is used up; ask with only=[{one.id!r}], "
+                "or give seconds=",
+            )
         return one.measure(case)
     except NotTestable as error:
         return Verdict(None, reason(error))

@@ -53,18 +53,19 @@ def caught(options: dict[str, Any], reports: list[Report], *, first: bool = True
             kept.append((kind, vars(kind)["train"]))
             kind.train = train  # type: ignore[attr-defined]
 
-    def subclassed(cls: type, **keywords: Any) -> None:
+    def subclassed(cls: type, /, **keywords: Any) -> None:
         super(Trainer, cls).__init_subclass__(**keywords)
         replace(cls)
 
     def descend(kind: type) -> None:
         replace(kind)
+        below: type
         for below in kind.__subclasses__():
             descend(below)
 
     descend(Trainer)
     had = vars(Trainer).get("__init_subclass__")
-    Trainer.__init_subclass__ = classmethod(subclassed)  # type: ignore[assignment]
+    Trainer.__init_subclass__ = classmethod(subclassed)
     try:
         with contextlib.suppress(_Caught):
             yield

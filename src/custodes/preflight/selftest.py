@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def self_test(
             with quiet():
                 trainer = make(Path(folder))
             began = time.perf_counter()
-            report = check(trainer, only=() if whole or not wanted else wanted)
+            report = check(trainer, only=() if whole or not wanted else wanted, seconds=600)
             seconds = time.perf_counter() - began
         red = tuple(one.id for one in report.failed)
         held = bool(set(wanted) & set(red)) if wanted else not red
@@ -74,12 +75,7 @@ def self_test(
 
     for kind in KINDS:
         if matches(f"clean {kind}"):
-            run(
-                f"clean {kind}",
-                lambda folder, k=kind: build(k, folder),
-                (),
-                "a trainer without a bug",
-            )
+            run(f"clean {kind}", partial(build, kind), (), "a trainer without a bug")
     for one in plants():
         if matches(one.id):
             run(one.id, one.build, one.checks, one.about)

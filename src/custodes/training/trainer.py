@@ -168,12 +168,39 @@ def prepared(trainer: Any, model: LoraModel, *, pairs: bool) -> Iterator[bool]:
         base.__dict__.pop("forward", None)
 
 
-def fit(trainer: Any, progress: Progress, what: str) -> list[dict[str, float]]:
-    """Train, and return what was logged at each step.
+# What a preflight of our own stages looks at. Their data is made by the run and has controls of its
+# own; adapters are written and read by `custodes.training.lora`, not by the trainer.
+_CHECKED = (
+    "batch",
+    "step",
+    "optimizer-weights",
+    "trainable-weights",
+    "schedule-steps",
+    "schedule-rate",
+    "beta-sign",
+)
+_OWN = ("save-load", "merge", "accumulation")
+
+
+def fit(
+    trainer: Any, progress: Progress, what: str, *, preflight: bool = True
+) -> list[dict[str, float]]:
+    """Check the trainer, train, and return what was logged at each step.
+
+    Args:
+        trainer: Of trl.
+        progress: Told each step.
+        what: Names the training.
+        preflight: Whether its data, masks and one real step are checked first.
 
     Raises:
+        PreflightError: A check failed.
         CustodesError: The loss or the gradient stopped being a number.
     """
+    if preflight:
+        from custodes.preflight.run import check
+
+        check(trainer, only=_CHECKED, skip=_OWN).raise_if_failed()
     recorder = _recorder(progress, what)
     trainer.add_callback(recorder)
     trainer.train()

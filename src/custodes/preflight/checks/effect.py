@@ -112,6 +112,7 @@ def step_overshoots(case: Case) -> Verdict:
 @check(
     "loss-agrees",
     "step",
+    dear=True,
     kinds=("sft", "plain"),
     expected="the trainer's loss is the mean negative log-probability of the trained tokens, "
     "computed apart",

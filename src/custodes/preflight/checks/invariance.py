@@ -27,6 +27,7 @@ def _tolerance(case: Case) -> float:
 @check(
     "padding-invariance",
     "step",
+    dear=True,
     kinds=("reward", "sft", "dpo", "kto"),
     expected="a row scores the same alone and beside a longer one, for a reward model also with "
     "padding on the other side",
@@ -84,6 +85,7 @@ def padding_invariance(case: Case) -> Verdict:
 @check(
     "causal",
     "step",
+    dear=True,
     kinds=("sft", "dpo", "kto", "grpo", "rloo"),
     expected="a later token changes no earlier prediction",
     remedy="check the attention mask and attn_implementation: the model sees the answer it "
@@ -113,6 +115,7 @@ def causal(case: Case) -> Verdict:
 @check(
     "packing-boundaries",
     "step",
+    dear=True,
     kinds=("sft",),
     expected="the tokens of one document change no prediction in the next",
     remedy="use an attention implementation that reads position ids (flash attention, or "
@@ -173,12 +176,13 @@ def _predict(case: Case, inputs: dict[str, Any]) -> torch.Tensor:
     device = next(model.parameters()).device
     with evaluation(model), case.autocast():
         out = model(**{k: v.to(device) for k, v in inputs.items()}, use_cache=False)
-    return out.logits.float().cpu()
+    return torch.as_tensor(out.logits).float().cpu()
 
 
 @check(
     "accumulation",
     "step",
+    dear=True,
     kinds=("sft", "dpo", "kto", "reward", "plain"),
     expected="gradients accumulated over single rows equal the gradient of the batch",
     remedy="update transformers and trl, and let compute_loss use num_items_in_batch",

@@ -144,6 +144,7 @@ def tied_weights(case: Case) -> Verdict:
 @check(
     "deterministic",
     "step",
+    dear=True,
     expected="two passes in evaluation mode give the same numbers, to the last bit",
     remedy="look for dropout outside of nn.Dropout, noise in forward, or a model left in train()",
     reference="huggingface/trl#1203",

@@ -120,6 +120,7 @@ def kl_sign(case: Case) -> Verdict:
 @check(
     "logps-agree",
     "step",
+    dear=True,
     kinds=("dpo", "kto", "grpo", "rloo"),
     expected="the trainer's log-probabilities of replies are those of a forward pass apart, at the "
     "temperature that samples",

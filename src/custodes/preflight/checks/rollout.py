@@ -42,6 +42,7 @@ def rollouts_follow_policy(case: Case) -> Verdict:
 @check(
     "rollouts-not-stale",
     "step",
+    dear=True,
     kinds=_ONLINE,
     expected="after the weights change, completions are samples of the changed weights (|z| ≤ 6)",
     remedy="synchronise the generation engine with the policy before each generation",

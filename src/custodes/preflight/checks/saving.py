@@ -27,6 +27,7 @@ def _bytes(model: Any) -> int:
 @check(
     "save-load",
     "step",
+    dear=True,
     expected="what save_pretrained writes holds every weight that is trained, bit for bit",
     remedy="save with trainer.save_model; list trained embeddings and heads in modules_to_save; "
     "keep "
@@ -150,6 +151,7 @@ def _compare(live: dict[str, torch.Tensor], disk: dict[str, torch.Tensor]) -> Ve
 @check(
     "merge",
     "step",
+    dear=True,
     expected="merged weights give what base and adapter give",
     remedy="merge in float32; check that the adapter was trained on this base and not on a "
     "quantized one",

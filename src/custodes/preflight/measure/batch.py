@@ -111,7 +111,7 @@ def _lines(case: Case, batch: Batch) -> tuple[list[Line], bool]:
     for r, row in enumerate(ids):
         cuts = [0, len(row)]
         if flat:
-            starts = [c for c in range(len(row)) if positions[r][c] == 0]
+            starts = [c for c in range(len(row)) if positions and positions[r][c] == 0]
             cuts = [*starts, len(row)]
         for start, stop in itertools.pairwise(cuts):
             columns = list(range(start, stop))

@@ -66,7 +66,7 @@ def logits(
     ids, mask = _padded(rows, pad, "right", device)
     with evaluation(model), autocast() if autocast is not None else torch.no_grad():
         out = model(input_ids=ids, attention_mask=mask, use_cache=False)
-    return out.logits.float()
+    return torch.as_tensor(out.logits).float()
 
 
 def log_probs(
@@ -110,4 +110,4 @@ def scores(
     ids, mask = _padded(rows, pad, side, device)
     with evaluation(model), autocast() if autocast is not None else torch.no_grad():
         out = model(input_ids=ids, attention_mask=mask)
-    return out.logits.float()[:, 0].cpu()
+    return torch.as_tensor(out.logits).float()[:, 0].cpu()

@@ -48,7 +48,7 @@ def movements(
         old = before[id(weight)]
         delta = weight.detach().float() - old.float()
         reached = weight.grad is not None
-        mask = (weight.grad != 0) if weight.grad is not None else torch.zeros_like(old, dtype=bool)
+        mask = torch.zeros_like(old) != 0 if weight.grad is None else weight.grad != 0
         count = int(mask.sum())
         inside = delta[mask.to(delta.device)] if count else delta.reshape(-1)[:0]
         found[name] = Movement(

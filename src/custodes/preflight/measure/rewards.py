@@ -211,9 +211,9 @@ def _timed(function: Any, keywords: dict[str, Any], limit: float) -> Call:
         error = box["error"]
         text = " ".join(str(error).split())[:200]
         return Call(None, None, f"it raised {type(error).__name__}: {text}", seconds, printed)
-    raw = box.get("value")
+    raw: Any = box.get("value")
     try:
-        values = [float("nan") if v is None else float(v) for v in raw]
+        values = [float("nan") if v is None else float(v) for v in iter(raw)]
     except Exception as error:
         line = f"it returned {type(raw).__name__}, not a list of numbers ({error})"
         return Call(None, raw, line[:200], seconds, printed)

@@ -251,7 +251,7 @@ def _row_logits(case: Case, one: Answer) -> torch.Tensor:
     ids = torch.tensor([list(one.ids)], device=device)
     with evaluation(model), case.autocast():
         out = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
-    row = out.logits[0, :-1].float()
+    row = torch.as_tensor(out.logits)[0, :-1].float()
     return row[torch.tensor(one.reply[1:], device=row.device)]
 
 

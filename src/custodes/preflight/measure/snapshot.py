@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import types
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -83,7 +83,7 @@ def checksum(tensor: torch.Tensor) -> int:
         width = torch.int32 if flat.element_size() == 4 else torch.int64
     bits = flat.view(width)
     total = 0
-    for part in bits.split(1 << 22):
+    for part in torch.split(bits, 1 << 22):
         wide = part.to(torch.int64)
         place = torch.arange(1, wide.numel() + 1, device=wide.device, dtype=torch.int64)
         total = (total * 31 + int((wide * (place * 2654435761 % 2147483647)).sum())) % (1 << 61)
@@ -102,7 +102,8 @@ class Snapshot:
         self._python = random.getstate()
         self._numpy = np.random.get_state()
         self._torch = torch.get_rng_state()
-        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+        on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        self._cuda = torch.cuda.get_rng_state_all() if on_gpu else None
         self._walk(list(roots))
 
     def _walk(self, waiting: list[Any]) -> None:
@@ -154,8 +155,10 @@ class Snapshot:
                 or any(key not in thing or thing[key] is not kept[key] for key in kept)
                 or list(thing) != list(kept)
             ):
-                dict.clear(thing)
-                dict.update(thing, kept)
+                # An OrderedDict keeps its order apart: dict's own methods would break it.
+                kind: type[dict[Any, Any]] = OrderedDict if isinstance(thing, OrderedDict) else dict
+                kind.clear(thing)
+                kind.update(thing, kept)
 
         self._undo.append(undo)
         return inside if len(inside) <= _LONG else []
@@ -210,7 +213,7 @@ class Snapshot:
         """Remember what a user's function keeps between calls: its closure and its globals."""
         inside: list[Any] = []
         if getattr(thing, "__wrapped__", None) is not None:
-            inside.append(thing.__wrapped__)
+            inside.append(getattr(thing, "__wrapped__", None))
         for cell in thing.__closure__ or ():
             try:
                 value = cell.cell_contents

@@ -153,7 +153,8 @@ def chosen_rows(case: Case) -> list[dict[str, Any]]:
         half = max(limits.rows // 2, 1)
         usable = [*good[:half], *bad[:half]] or usable
     stride = max(len(usable) // limits.rows, 1)
-    chosen, total = [], 0
+    chosen: list[dict[str, Any]] = []
+    total = 0
     for row in usable[::stride][: limits.rows]:
         total += tokens(row)
         if chosen and total > limits.tokens:

@@ -248,14 +248,13 @@ def demonstrations(form: str = "completion", n: int = 24, *, seed: int = 0) -> A
     for _ in range(n):
         question, good, _bad = _question(draw)
         prompt, reply = _turns(question, good)
-        rows.append(
-            {
-                "completion": {"prompt": question, "completion": good},
-                "text": {"text": question + good},
-                "chat": {"messages": prompt + reply},
-                "chat-completion": {"prompt": prompt, "completion": reply},
-            }[form]
-        )
+        forms: dict[str, dict[str, Any]] = {
+            "completion": {"prompt": question, "completion": good},
+            "text": {"text": question + good},
+            "chat": {"messages": prompt + reply},
+            "chat-completion": {"prompt": prompt, "completion": reply},
+        }
+        rows.append(forms[form])
     return Dataset.from_list(rows)
 
 
@@ -287,7 +286,8 @@ def preferences(
         elif prompt:
             rows.append({"prompt": ask, "chosen": chosen, "rejected": rejected})
         else:
-            rows.append({"chosen": ask + chosen, "rejected": ask + rejected})  # type: ignore[operator]
+            both = {"chosen": ask + chosen, "rejected": ask + rejected}  # type: ignore[operator]
+            rows.append(both)
     return Dataset.from_list(rows)
 
 
