@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from custodes.diff.inference.selection import (
     components,
     explain,
     leader,
+    leaders,
     representative,
     with_q_values,
 )
@@ -38,10 +40,12 @@ def pool_of(*moves: Sequence[int], **changed: object) -> Candidates:
         "expected": np.full(len(moves), 1e-6),
         "plain": np.ones(len(moves), bool),
         "highlighted": np.ones(len(moves), bool),
+        "generic": np.zeros(len(moves), bool),
         "differences": sparse.csc_matrix(values),
         "effect": effect,
         "shown": np.maximum(up, down).astype(float),
         "noise": np.sqrt(np.minimum(up, down) * 2.0),
+        "direction": np.ones(N),
         "paired": True,
     }
     return Candidates(**(made | changed))  # type: ignore[arg-type]
@@ -90,6 +94,9 @@ def test_agreement_tells_the_same_direction_from_the_opposite_and_from_other_pro
     assert z[1] == pytest.approx(20 / np.sqrt(20))
     assert z[2] == pytest.approx(-20 / np.sqrt(20))
     assert z[3] == 0
+    # One that moves downwards on these prompts, and as a whole, moves as its agreement has it.
+    downwards = pool_of(range(1, 31), [-k for k in range(1, 21)])
+    assert agreement(downwards, 0)[1] == pytest.approx(20 / np.sqrt(20))
 
 
 def test_agreement_on_different_prompts_counts_only_what_is_beyond_chance() -> None:
@@ -154,6 +161,45 @@ def test_a_noisy_behaviour_does_not_stand_for_a_change() -> None:
     assert representative(pool, 0, np.array([False, True])) == 0
 
 
+def test_a_generic_candidate_leads_only_where_no_sharp_specific_one_is_left() -> None:
+    pool = pool_of(range(60), range(20), generic=np.array([True, False]))
+    start = Remaining.start(pool)
+    assert leader(pool, start, 0.1) == 1
+    assert leader(pool, start.less(1), 0.1) == 0
+    dull = pool_of(
+        range(60), range(20), generic=np.array([True, False]), shown=np.array([60.0, 60.0])
+    )
+    assert leader(dull, Remaining.start(dull), 0.1) == 0
+
+
+def test_every_change_has_one_leader() -> None:
+    pool = pool_of(range(30), range(28), range(50, 80), range(50, 75))
+    assert leaders(pool, 0.1, rescore_by_count(pool, needed=10)) == [0, 2]
+
+
+def test_what_several_changes_move_stands_for_none_of_them() -> None:
+    # Both changes make most responses longer, and 26 others are long on either side.
+    longer = [*range(28), *range(50, 78)]
+    shown = np.array([30.0, 30.0, 82.0])
+    pool = pool_of(range(30), range(50, 80), longer, shown=shown)
+    alternatives = np.array([False, False, True])
+    assert representative(pool, 0, alternatives) == 2
+    assert representative(pool, 0, alternatives, others=[1]) == 0
+    # In B's and A's places swapped, the same.
+    swapped = replace(pool, direction=-pool.direction, effect=-pool.effect)
+    assert representative(swapped, 0, alternatives, others=[1]) == 0
+
+
+def test_a_specific_behaviour_stands_for_its_parts() -> None:
+    # Two phrases of one way of speaking, and what covers both.
+    both = [*range(20), *range(50, 70)]
+    pool = pool_of(range(20), range(50, 70), both)
+    alternatives = np.array([False, False, True])
+    assert representative(pool, 0, alternatives, others=[1]) == 2
+    generic = replace(pool, generic=np.array([False, False, True]))
+    assert representative(generic, 0, alternatives, others=[1]) == 0
+
+
 def test_what_can_be_highlighted_is_preferred() -> None:
     pool = pool_of(range(40), range(40), highlighted=np.array([False, True]))
     assert representative(pool, 0, np.array([False, True])) == 1
@@ -170,6 +216,18 @@ def test_components_co_occur_and_are_there_without_the_finding() -> None:
     assert components(pool, start, 0, 0.1, rescore)[0] == [1]
     conditional = pool_of(finding, beside, plain=np.array([False, True]))
     assert components(conditional, Remaining.start(conditional), 0, 0.1, rescore)[0] == []
+
+
+def test_a_component_is_there_without_the_other_changes() -> None:
+    finding, other = list(range(30)), list(range(50, 80))
+    beside = [*range(10), *range(50, 62)]
+    pool = pool_of(finding, beside, other)
+    start = Remaining.start(pool).less(0)
+    rescore = rescore_by_count(pool, needed=8)
+    assert components(pool, start, 0, 0.1, rescore)[0] == [1]
+    assert components(pool, start, 0, 0.1, rescore, others=[2])[0] == []
+    generic = replace(pool, generic=np.array([False, True, False]))
+    assert components(generic, start, 0, 0.1, rescore)[0] == []
 
 
 def test_a_dull_behaviour_is_no_component() -> None:

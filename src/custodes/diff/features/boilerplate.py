@@ -46,7 +46,7 @@ def boilerplate_indicators(
     for start, counts in measures.items():
         for least in PROMPTS:
             statement = f"{start} that answers to {least} prompts or more have word for word"
-            indicators.append(Indicator("feature", FAMILY, statement))
+            indicators.append(Indicator("feature", FAMILY, statement, generic=True))
             shows.append(counts >= least)
     return from_masks(indicators, shows, len(texts))
 

@@ -23,12 +23,14 @@ class Indicator:
         statement: What such a response does, as the end of a sentence ("apologises").
         pattern: Regular expression that matches the evidence in a response, for highlighting; ""
             if no part of the response is the evidence.
+        generic: Whether very different changes may move it, such as the length of responses.
     """
 
     kind: str
     family: str
     statement: str
     pattern: str = ""
+    generic: bool = False
 
 
 def word_pattern(entries: Sequence[str], start: bool = False, end: bool = False) -> str:

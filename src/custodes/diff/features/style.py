@@ -56,7 +56,7 @@ def style_indicators(
             cut = float(np.quantile(values, q))
             low = q < 0.5
             statement = f"has {name} {'≤' if low else '≥'} {cut:.3g}"
-            indicators.append(Indicator("feature", FAMILY, statement))
+            indicators.append(Indicator("feature", FAMILY, statement, generic=True))
             shows.append(values <= cut if low else values >= cut)
     return from_masks(indicators, shows, corpus.n)
 

@@ -33,11 +33,14 @@ class Candidates:
         expected: False findings to expect at that score, over all that was tested.
         plain: Whether it holds for all prompts, not under a condition.
         highlighted: Whether its evidence can be highlighted in a response.
+        generic: Whether very different changes may move it.
         differences: B minus A by prompt, of the prompts it is about, CSC, shape (prompts,
             candidates). No zeros are stored.
         effect: Net number of prompts that moved; the sign is the direction.
         shown: Prompts that show it on the side with more of them.
         noise: Standard error of the effect, from the prompts that moved both ways equally.
+        direction: 1 where the labels leave a prompt's sides as they are, −1 where they swap them,
+            shape (prompts,).
         paired: Whether each prompt has responses of both sides.
     """
 
@@ -46,10 +49,12 @@ class Candidates:
     expected: Floats
     plain: NDArray[np.bool_]
     highlighted: NDArray[np.bool_]
+    generic: NDArray[np.bool_]
     differences: sparse.csc_matrix
     effect: Floats
     shown: Floats
     noise: Floats
+    direction: Floats
     paired: bool
 
     def __len__(self) -> int:
@@ -71,6 +76,12 @@ class Candidates:
         moved = sparse.csc_matrix(self.differences, copy=True)
         moved.data = np.ones_like(moved.data)
         return moved
+
+    @property
+    def with_effect(self) -> sparse.csc_matrix:
+        """How far a prompt moved in the direction of the effect, shape (prompts, candidates)."""
+        signs = sparse.diags(np.sign(self.effect))
+        return sparse.csc_matrix(sparse.diags(self.direction) @ self.differences @ signs)
 
     def moved_by(self, candidate: int) -> NDArray[np.bool_]:
         """Return the prompts that a candidate moves, shape (prompts,)."""
@@ -104,6 +115,7 @@ def candidates(hypotheses: Hypotheses, null: Null, labels: Labels, level: float)
         expected=expected[pool],
         plain=hypotheses.condition[pool] < 0,
         highlighted=np.array([bool(items[j].pattern) for j in behaviour], bool),
+        generic=np.array([items[j].generic for j in behaviour], bool),
         differences=_within(
             hypotheses,
             pool,
@@ -112,6 +124,7 @@ def candidates(hypotheses: Hypotheses, null: Null, labels: Labels, level: float)
         effect=effect,
         shown=shown,
         noise=noise,
+        direction=np.where(labels[:, 0] == hypotheses.design.observed[:, 0], 1.0, -1.0),
         paired=hypotheses.paired,
     )
 

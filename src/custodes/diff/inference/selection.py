@@ -5,9 +5,11 @@ The steps of `select` are pure functions of the candidates and of what is left o
 1. `leader` picks the sharpest candidate that is still surprising.
 2. `explain` scores every candidate that agrees with it again, without the leader's prompts. What
    is no longer surprising there is explained by the finding.
-3. `representative` picks which of the behaviours explained by the change stands for it.
-4. `components` adds behaviours that co-occur with it more often than by chance (lift ≥ 3).
-5. `with_q_values` gives every finding its q.
+3. `leaders` repeats 1 and 2: one leader for each change, before any of them is described.
+4. `representative` picks which of the behaviours explained by a change stands for it, measured
+   without the prompts of the other leaders.
+5. `components` adds behaviours that co-occur with it more often than by chance (lift ≥ 3).
+6. `with_q_values` gives every finding its q.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from custodes.diff.inference.candidates import (
     Candidates,
@@ -35,6 +38,7 @@ __all__ = [
     "components",
     "explain",
     "leader",
+    "leaders",
     "representative",
     "select",
     "with_q_values",
@@ -48,6 +52,11 @@ SHARP = 0.5
 LIFT = 3.0
 # Fit of a behaviour whose evidence cannot be highlighted, relative to one where it can.
 NOT_HIGHLIGHTED = 0.9
+# Two leaders may be parts of one wider behaviour, if it shows on this share of the prompts of
+# each, and if this share of the prompts that show it are theirs.
+COVERED, PRECISE = 0.4, 0.75
+# Alternatives that are measured at once.
+BLOCK = 256
 
 Rescore = Callable[[NDArray[np.intp], NDArray[np.bool_]], Floats]
 """Gives the expected false findings of some candidates on the prompts that are kept."""
@@ -134,10 +143,12 @@ def select(hypotheses: Hypotheses, null: Null, labels: Labels, fdr: float) -> li
         scores = hypotheses.design.scores(labels, which, keep=keep)[:, 0]
         return null.expected(scores, hypotheses.family[which])
 
+    changes = leaders(pool, fdr, rescore)
     remaining = Remaining.start(pool)
     selections: list[Selection] = []
     while (first := leader(pool, remaining, fdr)) is not None:
-        selection, remaining = _finding(pool, remaining, first, fdr, rescore)
+        others = [k for k in changes if k != first]
+        selection, remaining = _finding(pool, remaining, first, fdr, rescore, others)
         selections.append(selection)
     return with_q_values(selections)
 
@@ -146,15 +157,27 @@ def leader(pool: Candidates, remaining: Remaining, level: float) -> int | None:
     """Return the sharpest candidate that is surprising enough, None if there is none.
 
     A candidate under a condition leads only where none without a condition is left: if both are
-    there, the part of a change within the condition must not stand for the whole.
+    there, the part of a change within the condition must not stand for the whole. A generic one
+    leads only where no sharp specific one is left, since several changes may have moved it.
     """
-    surprising = np.flatnonzero(remaining.available & (remaining.expected <= level))
-    if not len(surprising):
+    places = np.flatnonzero(remaining.available & (remaining.expected <= level))
+    if not len(places):
         return None
-    plain = surprising[pool.plain[surprising]]
-    places = plain if len(plain) else surprising
+    for preferred in (pool.plain, ~pool.generic & (pool.sharpness >= SHARP)):
+        some = places[preferred[places]]
+        places = some if len(some) else places
     order = np.lexsort((pool.expected[places], -pool.sharpness[places]))
     return int(places[order[0]])
+
+
+def leaders(pool: Candidates, level: float, rescore: Rescore) -> list[int]:
+    """List the leader of each change, in order; each is there without the ones before it."""
+    remaining = Remaining.start(pool)
+    out: list[int] = []
+    while (first := leader(pool, remaining, level)) is not None:
+        _, remaining = explain(pool, remaining.less(first), first, level, rescore)
+        out.append(first)
+    return out
 
 
 def explain(
@@ -188,50 +211,113 @@ def explain(
     return explained, Remaining(remaining.available & ~explained, expected, removed, without)
 
 
-def representative(pool: Candidates, first: int, alternatives: NDArray[np.bool_]) -> int:
+def representative(
+    pool: Candidates,
+    first: int,
+    alternatives: NDArray[np.bool_],
+    others: Sequence[int] = (),
+) -> int:
     """Choose the behaviour whose responses are most nearly the changed ones.
 
     Of ``shown`` prompts, about ``|effect|`` show a behaviour because of the change; the change is
     taken to be as large as its largest effect. This gives precision, recall and their F1. Common
     behaviours also move by chance, so every effect is taken one standard error smaller.
 
+    A behaviour may also move because of several changes at once: each of them makes responses
+    longer. So every behaviour is measured without the prompts of the other changes.
+
     Args:
         pool: The candidates.
         first: The leader.
         alternatives: The candidates that may stand for the change in its place.
+        others: The leaders of other changes.
     """
     places = np.append(first, np.flatnonzero(alternatives))
     # `findings` says later under which condition a plain behaviour holds.
     plain = places[pool.plain[places]]
     places = plain if len(plain) else places
-    moved = np.abs(pool.effect[places])
-    fit = 2 * np.maximum(moved - pool.noise[places], 0) / (pool.shown[places] + moved.max())
+    moved, shown = _without_others(pool, places, first, others)
+    fit = 2 * np.maximum(moved - pool.noise[places], 0) / np.maximum(shown + moved.max(), 1e-9)
     # If all responses of one side show it and none of the other, nothing need be highlighted.
-    fit[~pool.highlighted[places] & (moved < pool.prompts)] *= NOT_HIGHLIGHTED
+    everywhere = np.abs(pool.effect[places]) >= pool.prompts
+    fit[~pool.highlighted[places] & ~everywhere] *= NOT_HIGHLIGHTED
     order = np.lexsort((pool.expected[places], -np.round(fit, 6)))
     return int(places[order[0]])
 
 
+def _without_others(
+    pool: Candidates, places: NDArray[np.intp], first: int, others: Sequence[int]
+) -> tuple[Floats, Floats]:
+    """Measure behaviours without the prompts of other changes.
+
+    The other leader's prompts stay where it may be a part of a wider, specific behaviour: where
+    this shows on many of them and on few prompts besides.
+
+    Returns:
+        ``|effect|`` and ``shown`` of `Candidates` on the remaining prompts, shape (places,).
+    """
+    moved, shown = np.abs(pool.effect[places]), pool.shown[places].copy()
+    if not others:
+        return moved, shown
+    own = pool.moved_by(first)
+    rows = np.stack([pool.moved_by(k) for k in others]).astype(np.float32)
+    with_effect = sparse.csr_matrix(pool.with_effect[:, places].T)
+    for start in range(0, len(places), BLOCK):
+        block = slice(start, start + BLOCK)
+        change = with_effect[block]
+        shows = change > 0
+        covered = (shows @ rows.T) / rows.sum(axis=1) >= COVERED
+        union = (covered @ rows > 0) | own
+        precise = np.asarray(shows.multiply(union).sum(axis=1)).ravel() >= PRECISE * shown[block]
+        parts = covered & precise[:, None] & ~pool.generic[places[block], None]
+        left_out = (~parts @ rows > 0) & ~own
+        moved[block] -= np.asarray(change.multiply(left_out).sum(axis=1)).ravel()
+        shown[block] -= np.asarray(shows.multiply(left_out).sum(axis=1)).ravel()
+    return np.maximum(moved, 0), np.maximum(shown, 0)
+
+
 def components(
-    pool: Candidates, remaining: Remaining, finding: int, level: float, rescore: Rescore
+    pool: Candidates,
+    remaining: Remaining,
+    finding: int,
+    level: float,
+    rescore: Rescore,
+    others: Sequence[int] = (),
 ) -> tuple[list[int], Remaining]:
     """Take the candidates that are there without a finding and yet co-occur with it.
 
     Where much has changed, everything agrees with everything on some prompts. So a component must
-    co-occur with the finding more often than by chance, in the same direction, and be sharp.
+    co-occur with the finding more often than by chance, in the same direction, and be sharp and
+    specific. It must also be there without the leaders of other changes: those that do not
+    co-occur with the finding.
+
+    Args:
+        pool: The candidates.
+        remaining: What is left of them.
+        finding: The candidate that became a finding.
+        level: False findings to tolerate.
+        rescore: Scores candidates on some of the prompts.
+        others: The leaders of other changes.
 
     Returns:
         The candidates, in the order taken, and what is left.
     """
     if not pool.plain[finding]:
         return [], remaining
+    co_occurring = lift(pool, finding) >= LIFT
     beside = (
         pool.plain
+        & ~pool.generic
         & (agreement(pool, finding) >= AGREEMENT)
         & (pool.sharpness >= SHARP)
         & (np.sign(pool.effect) == np.sign(pool.effect[finding]))
-        & (lift(pool, finding) >= LIFT)
+        & co_occurring
     )
+    elsewhere = [k for k in others if not co_occurring[k]]
+    if elsewhere and beside.any():
+        rows = np.any([pool.moved_by(k) for k in [finding, *elsewhere]], axis=0)
+        places = np.flatnonzero(beside)
+        beside[places] = rescore(places, ~rows) <= level
     taken: list[int] = []
     while True:
         places = np.flatnonzero(beside & remaining.available & (remaining.expected <= level))
@@ -243,13 +329,18 @@ def components(
 
 
 def _finding(
-    pool: Candidates, remaining: Remaining, first: int, level: float, rescore: Rescore
+    pool: Candidates,
+    remaining: Remaining,
+    first: int,
+    level: float,
+    rescore: Rescore,
+    others: Sequence[int],
 ) -> tuple[Selection, Remaining]:
     """Make a finding of a leader, and remove what it explains."""
     explained, remaining = explain(pool, remaining.less(first), first, level, rescore)
     together = agreement(pool, first)
     alternatives = explained & (together > 0) & (pool.expected <= level)
-    best = representative(pool, first, alternatives)
+    best = representative(pool, first, alternatives, others)
     if best != first:
         _, remaining = explain(pool, remaining, best, level, rescore)
     same_direction = np.sign(pool.effect) == np.sign(pool.effect[best])
@@ -257,7 +348,7 @@ def _finding(
     correlated[first] = same_direction[first]
     correlated[best] = False
     composition = explained & ((together < 0) | (alternatives & ~same_direction))
-    parts, remaining = components(pool, remaining, best, level, rescore)
+    parts, remaining = components(pool, remaining, best, level, rescore, others)
     return (
         Selection(
             hypothesis=int(pool.hypothesis[best]),
