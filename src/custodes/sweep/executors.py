@@ -13,6 +13,7 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -96,7 +97,7 @@ class LocalExecutor(Executor):
                 self._died(future, call, retries, pool, error)
                 continue
             inner.add_done_callback(
-                lambda done, f=future, c=call, r=retries, p=pool: self._done(done, f, c, r, p)
+                partial(self._done, future=future, call=call, retries=retries, pool=pool)
             )
 
     def _done(
