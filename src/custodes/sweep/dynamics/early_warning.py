@@ -75,7 +75,8 @@ def early_warning(
         raise ValueError(f"early-warning signs need {SHORTEST} finite values, not {len(x_S)}")
     rest = detrended(x_S[None], bandwidth)
     own = _trends(rest, window)[0]
-    if float(rest.std()) == 0.0:
+    # A constant leaves rounding errors behind.
+    if float(rest.std()) <= 1e-12 * max(1.0, float(np.abs(x_S).max())):
         return EarlyWarning(0.0, 0.0, 1.0, 1.0)
     null = _surrogates(rest[0], surrogates, np.random.default_rng(seed))
     drawn = _trends(detrended(null, bandwidth), window)
