@@ -343,22 +343,43 @@ def test_what_could_never_disturb_the_run(perturbation: Perturbation, said: str)
         Schedule([perturbation]).check(
             steps=8,
             user=RepeatingUser([]),
-            experts={"head": HARM, "judge": HELP},
+            experts=[("head", HARM), ("judge", HELP)],
             domains=[HARM, HELP],
         )
+
+
+@pytest.mark.parametrize("domain", [HELP, HARM, None])
+def test_one_of_two_experts_of_one_name_can_be_disturbed(domain: str | None) -> None:
+    flip = FlippedExpert(at=0, expert="judge", domain=domain)
+    Schedule([flip]).check(
+        steps=8,
+        user=RepeatingUser([]),
+        experts=[("judge", HELP), ("judge", HARM)],
+        domains=[HELP, HARM],
+    )
+    disturbed = [
+        at(0, flip).ratings("judge", each, RATINGS).value != RATINGS for each in (HELP, HARM)
+    ]
+    assert disturbed == [domain in (None, HELP), domain in (None, HARM)]
+
+
+def test_two_experts_of_one_name_get_noise_of_their_own() -> None:
+    disturbed = at(0, NoisyExpert(at=0))
+    one, two = (numbers(disturbed.ratings("judge", each, RATINGS).value) for each in (HELP, HARM))
+    assert one != two
 
 
 def test_topics_that_are_not_there_are_found_before_the_run() -> None:
     user = DatasetUser({HELP: [query(i, HELP, "a") for i in range(8)]}, 2)
     schedule = Schedule([TopicSwap(at=0, topics=("b",))])
     with pytest.raises(ConfigError, match="no prompt of topic 'b'"):
-        schedule.check(steps=8, user=user, experts={}, domains=[HELP])
+        schedule.check(steps=8, user=user, experts=[], domains=[HELP])
 
 
 def test_two_weight_noises_at_one_step() -> None:
     with pytest.raises(ConfigError, match="two weight noises"):
         Schedule([WeightNoise(at=1), WeightNoise(at=1)]).check(
-            steps=8, user=RepeatingUser([]), experts={}, domains=[]
+            steps=8, user=RepeatingUser([]), experts=[], domains=[]
         )
 
 

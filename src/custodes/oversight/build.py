@@ -8,10 +8,10 @@ from pathlib import Path
 
 from custodes.conversation import Query
 from custodes.data.datasets import read_demonstrations, read_pairs, read_prompts
-from custodes.errors import DataError
+from custodes.errors import ConfigError, DataError
 from custodes.experts import EnsembleExpert, HumanExpert, LLMJudge, SimulatedExpert
 from custodes.experts.expert import Expert
-from custodes.experts.head import load_expert
+from custodes.experts.head import HeadExpert, load_expert
 from custodes.models import Sampling
 from custodes.models.resolve import load, parse
 from custodes.oversight.config import (
@@ -87,7 +87,7 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
     schedule.check(
         steps=config.steps,
         user=user,
-        experts={expert.name: domain for domain, expert in experts.items()},
+        experts=[(expert.name, domain) for domain, expert in experts.items()],
         domains=tuple(experts),
     )
     return Roles(
@@ -182,7 +182,7 @@ def _user(config: OverseeConfig, queries: Mapping[str, Sequence[Query]]) -> Data
 def _expert(options: ExpertOptions, domain: str, folder: Path) -> Expert:
     match options:
         case HeadOptions():
-            return load_expert(options.head or domain)
+            return _head(options.head or domain, domain)
         case JudgeOptions():
             return LLMJudge(load(options.model), domain)
         case HumanOptions():
@@ -238,7 +238,18 @@ def _gold(config: OverseeConfig) -> GoldPanel:
 
 
 def _scorer(domain: str, name: str) -> Scorer:
-    return SimulatedScorer(domain) if name == "simulated" else load_expert(name)
+    return SimulatedScorer(domain) if name == "simulated" else _head(name, domain)
+
+
+def _head(name: str, domain: str) -> HeadExpert:
+    """Load a head, and refuse one that was fitted to rate another domain."""
+    head = load_expert(name)
+    if head.domain != domain:
+        raise ConfigError(
+            f"the head {name} rates {head.domain}, not {domain}",
+            f"name a head of {domain}, or give it the domain {head.domain}",
+        )
+    return head
 
 
 def _add_noise(folder: Path, worker: Worker, sd: float, seed: int) -> Checkpoint:

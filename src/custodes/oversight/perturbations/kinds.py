@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -72,13 +72,20 @@ class ExpertPerturbation(_Scheduled):
         """Whether it disturbs this Expert's ratings."""
         return self.domain in (None, domain) and self.expert in (None, expert)
 
-    def check(self, name: str, experts: Mapping[str, str]) -> None:
-        """Refuse an Expert that does not exist (``experts``: their domains, by name)."""
-        if self.expert is not None and self.expert not in experts:
-            raise ConfigError(
-                f"{name}: no Expert {self.expert!r}", near_misses(self.expert, experts)
-            )
-        if not any(self.concerns(expert, domain) for expert, domain in experts.items()):
+    def check(self, name: str, experts: Collection[tuple[str, str]]) -> None:
+        """Refuse an Expert that does not exist.
+
+        Args:
+            name: The perturbation's.
+            experts: Name and domain of each Expert; several may have one name.
+
+        Raises:
+            ConfigError: It disturbs none of them.
+        """
+        names = [expert for expert, _ in experts]
+        if self.expert is not None and self.expert not in names:
+            raise ConfigError(f"{name}: no Expert {self.expert!r}", near_misses(self.expert, names))
+        if not any(self.concerns(expert, domain) for expert, domain in experts):
             raise ConfigError(
                 f"{name}: no Expert {self.expert or ''} of domain {self.domain}",
                 "leave out one of expert and domain",

@@ -8,7 +8,7 @@ disturbed as an uninterrupted one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -91,14 +91,19 @@ class Schedule:
         return Disturbance(step, active, self.seed)
 
     def check(
-        self, *, steps: int, user: User, experts: Mapping[str, str], domains: Sequence[str]
+        self,
+        *,
+        steps: int,
+        user: User,
+        experts: Collection[tuple[str, str]],
+        domains: Sequence[str],
     ) -> None:
         """Refuse perturbations that could never take effect in this run.
 
         Args:
             steps: Number of steps of the run.
             user: The User, whom a topic swap would change.
-            experts: The Experts' domains, by name.
+            experts: Name and domain of each Expert.
             domains: The run's domains.
 
         Raises:
@@ -186,7 +191,7 @@ class Disturbance:
         for name, perturbation in self._of(ExpertPerturbation):
             if not perturbation.concerns(expert, domain):
                 continue
-            before, rng = values, self._rng(name, "rate", expert)
+            before, rng = values, self._rng(name, "rate", domain, expert)
             values = np.clip(perturbation.disturb(before, rng), 0.0, 1.0)
             changed = int((values != before)[numbers].sum())
             effects[name] = Effect(changed, int(numbers.sum()))
