@@ -81,10 +81,9 @@ def negated(original: Any) -> Any:
 def in_both(make: Callable[[Any], Any]) -> Plant:
     """Replace `gold_change` wherever it is imported."""
     from custodes.oversight import summary
-    from custodes.oversight.controls import of_log
 
     assert gold_change is summary.gold_change
-    return both(*(patched(room, "gold_change", make) for room in (summary, of_log, teaching)))
+    return both(*(patched(room, "gold_change", make) for room in (summary, teaching)))
 
 
 def silent_noise(original: Any) -> Any:
