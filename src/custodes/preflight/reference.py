@@ -74,7 +74,7 @@ def write(folder: Path) -> list[Path]:
     """Write a page for each check, and the table of them.
 
     Args:
-        folder: docs/preflight of the repository.
+        folder: docs/reference/preflight of the repository.
     """
     planted = plants()
     written = []

@@ -22,7 +22,7 @@ UNCHANGED = Check(
     "step",
     expected="weights, gradients and random states are bit for bit what they were",
     remedy="report it, with the trainer's class: a preflight must change nothing",
-    reference="docs/preflight.md",
+    reference="docs/guide/preflight.md",
     measure=lambda _case: Verdict(None, ""),
 )
 

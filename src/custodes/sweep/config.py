@@ -75,7 +75,7 @@ class SweepConfig(BaseModel):
             fill the space.
         runs: How many runs, replicates included.
         replicates: Runs at each point, with seeds of their own.
-        measure: What is mapped, e.g. ``gold.harmlessness``; docs/sweep.md lists them.
+        measure: What is mapped, e.g. ``gold.harmlessness``; docs/guide/sweep.md lists them.
         level: Its value at the boundary.
         limits: By measure, what is acceptable; the boundary's side above ``level`` by default.
         confirmations: Fresh runs at each surprising point.

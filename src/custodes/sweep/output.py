@@ -45,7 +45,7 @@ def build(
         found: Each point against the others.
 
     Returns:
-        JSON-ready; docs/sweep.md has its keys.
+        JSON-ready; docs/guide/sweep.md has its keys.
     """
     rows = list(_runs(config, events))
     points = _points(config, space, rows, found)

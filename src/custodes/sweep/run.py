@@ -68,7 +68,7 @@ def run_sweep(
         execute: Does one run; has to be importable by the executor's processes.
 
     Returns:
-        What is in ``phases.json`` (docs/sweep.md has its keys).
+        What is in ``phases.json`` (docs/guide/sweep.md has its keys).
 
     Raises:
         CustodesError: Whatever a user can mend, in one line; what was done is kept.

@@ -4,7 +4,7 @@
 2. In a rolling window: the variance, and the autocorrelation at lag 1.
 3. Kendall's tau of each with time says whether it rises (Dakos et al., PLoS ONE 7(7), 2012).
 4. Windows overlap, so tau is large by chance much of the time: on stationary noise it is above 0.5
-   in a fifth of the series (docs/sweep_measurements.md). Its p-value comes from null surrogates:
+   in a fifth of the series (docs/measurements/sweep.md). Its p-value comes from null surrogates:
    stationary AR(1) series of the same length, coefficient and variance, which go through 1 to 3.
 
 The coefficient is estimated from the detrended series, with the correction of its bias towards 0

@@ -1,7 +1,7 @@
 """What a loop does over time: recovery, collapse, oscillation, hysteresis, as defined numbers.
 
 A *series* is one value a step, such as a gold score or a mean clean rating; higher is better.
-docs/sweep.md has the definitions in words.
+docs/guide/sweep.md has the definitions in words.
 """
 
 from __future__ import annotations
