@@ -211,5 +211,6 @@ def _compare(
         if evidence.n and evidence.statistic > max(ratings, default=1.0) + TOLERANCE:
             yield f"{where} weighs the ratings as {evidence.statistic:.3f}, above all of them"
     retrained = verdict.retrain
-    if retrained is not None and not verdict.evidence[retrained].failing:
+    # An Overseer with a rule of its own need not give evidence.
+    if retrained in verdict.evidence and not verdict.evidence[retrained].failing:
         yield f"step {verdict.step}: {retrained} was retrained and passed"
