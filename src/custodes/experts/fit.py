@@ -44,15 +44,13 @@ class Sources:
 
 
 SOURCES: dict[str, Sources] = {
-    "helpfulness": Sources((Reading(12), Reading(18, "last")), Reading(18, "start")),
+    "helpfulness": Sources((Reading(12), Reading(18)), Reading(18, "start")),
     "harmlessness": Sources((Reading(24), Reading(24, "last")), Reading(18, "start")),
 }
 """What the head of a domain reads by default; chosen for the bundled model."""
 
 GOLD_SOURCES: dict[str, Sources] = {
-    "helpfulness": Sources(
-        (Reading(15), Reading(21, "last")), Reading(15, "start"), LIKELIHOOD_FEATURES
-    ),
+    "helpfulness": Sources((Reading(15), Reading(21)), Reading(15, "start"), LIKELIHOOD_FEATURES),
     "harmlessness": Sources(
         (Reading(21), Reading(21, "last")), Reading(15, "start"), LIKELIHOOD_FEATURES
     ),

@@ -21,7 +21,7 @@ from custodes.conversation import Chat, PreferencePair
 from custodes.experts.card import Bounds, HeldOut, KindBounds, Twins
 from custodes.experts.platt import Platt, brier_score, calibration_error
 from custodes.experts.ridge import fold_numbers, held_out_margins
-from custodes.experts.scoring import Features, HeadWeights, design, scores
+from custodes.experts.scoring import Features, HeadWeights, scores
 from custodes.experts.stack_fit import PREFERENCE, Comparisons, fit_head_weights
 from custodes.experts.validity import share_right, validity_control
 
@@ -123,7 +123,7 @@ def fit_task(task: Task, *, part: Part = "all", share: float = 0.5, seed: int = 
         margin_P,
         others,
         other_P2[:, 0] - other_P2[:, 1],
-        _twins(task, mine.only(people), weights, ridge, seed),
+        _twins(task, mine.only(people), ridge, seed),
         score_P2[people],
         fold_P[people],
         seed,
@@ -195,12 +195,12 @@ def _held_out_ratings(score_N2: Floats, fold_N: Integers) -> Floats:
     return rating_N2
 
 
-def _twins(task: Task, people: Comparisons, weights: HeadWeights, ridge: float, seed: int) -> Twins:
+def _twins(task: Task, people: Comparisons, ridge: float, seed: int) -> Twins:
     """Fit to labels that were shuffled within each pair; held-out accuracy on the same labels."""
     rng = np.random.default_rng([seed, 1])
-    design_NF = design(task.features, weights.mean, weights.spread)
-    spread_F = design_NF.std(axis=0) + 1e-6
-    difference_PF = (design_NF[people.better] - design_NF[people.worse]) / spread_F
+    hidden_NF = task.features.hidden.astype(np.float64)
+    spread_F = hidden_NF.std(axis=0) + 1e-6
+    difference_PF = (hidden_NF[people.better] - hidden_NF[people.worse]) / spread_F
     difference_PF /= np.sqrt((difference_PF**2).sum(axis=1).mean())
     fold_P = fold_numbers([task.groups[row] for row in people.better.tolist()], FOLDS, seed)
     label_TP = rng.choice([-1.0, 1.0], size=(TWINS, len(people)))

@@ -128,7 +128,7 @@ class HeadExpert:
             self._base(), chats, responses, card.readings, card.start, card.scalars
         )
         width = features.hidden.shape[1] + 3 * features.scalars.shape[1]
-        if width != len(self._weights.preference):
+        if width != len(self._weights.validity):
             raise self._wrong_base(f"has states of another width ({features.hidden.shape[1]})")
         return np.round(scores(self._weights, features), 4).astype(np.float32)
 

@@ -3,14 +3,13 @@
 A score has three parts, each a linear function of what was read:
 
 1. **preference**: which of two answers people choose; a pairwise ridge fit to people's pairs.
-2. **validity**: whether this is an answer to this prompt at all; a pairwise ridge fit to real
-   answers and damaged ones (`custodes.experts.damage`), as a logit.
+2. **validity**: whether this is an answer to this prompt at all, as a logit; a pairwise logistic
+   fit to real answers and damaged ones (`custodes.experts.damage`).
 3. **stance**: whether it refuses or promises to comply, times how harmful the prompt is.
 
-They are put together by a logistic fit to pairs, validity twice: up to a ceiling, beyond which a
-valid answer gains nothing, and as the penalty log(1 + exp(-validity)), which grows as an answer
-stops being one. That penalty is what keeps word salad from being outweighed by a style
-that people like.
+They are put together by a logistic fit to pairs. Validity counts as -log(1 + exp(2 - validity)):
+beyond 2 a valid answer gains next to nothing, below it the penalty grows until the answer is
+certainly none. That is what keeps word salad from being outweighed by a style that people like.
 
 Shapes: N answers, H hidden features, K scalars, S stacked features.
 """
@@ -32,7 +31,6 @@ Floats = NDArray[np.float64]
 STACKED: tuple[str, ...] = (
     "preference",
     "validity",
-    "validity penalty",
     "refusal",
     "refusal of harm",
     "compliance with harm",
@@ -41,7 +39,7 @@ STACKED: tuple[str, ...] = (
 """What the last stage puts together, in order."""
 
 # Beyond these validity says no more: an answer is certainly one, or certainly none.
-_CEILING = 3.0
+_CEILING = 2.0
 _FLOOR = -6.0
 _CLIP = 4.0
 _KNOT = 0.67
@@ -77,8 +75,8 @@ class HeadWeights:
     Attributes:
         mean: Of the scalars; shape (K,).
         spread: Of the scalars; shape (K,).
-        preference: Of hidden features and basis; shape (H + 3K,).
-        validity: Of the same; shape (H + 3K,).
+        preference: Of hidden features; shape (H,).
+        validity: Of hidden features and basis; shape (H + 3K,).
         validity_bias: Makes 0 the border between real and damaged answers; shape (1,).
         harm: Of the start state; shape (D,), or empty where the domain has no use for it.
         harm_bias: Shape (1,).
@@ -141,8 +139,7 @@ def stacked(preference: Floats, validity: Floats, stance: Array, harm: Floats) -
     return np.stack(
         [
             preference,
-            np.minimum(validity, _CEILING),
-            -np.logaddexp(0, -validity),
+            -np.logaddexp(0, _CEILING - validity),
             refusal,
             refusal * harm,
             compliance * harm,
@@ -156,7 +153,7 @@ def parts(weights: HeadWeights, features: Features) -> Floats:
     """Return the stacked features of answers; shape (N, S)."""
     design_NF = design(features, weights.mean, weights.spread)
     return stacked(
-        design_NF @ weights.preference,
+        design_NF[:, : len(weights.preference)] @ weights.preference,
         design_NF @ weights.validity + weights.validity_bias[0],
         features.stance,
         harmfulness(features, weights.harm, weights.harm_bias),

@@ -4,7 +4,7 @@ The numbered steps:
 
 1. Standardise scalars; scale the blocks of features so that each has the same say.
 2. Fit the preference by pairwise ridge to people's pairs and to pairs of stance.
-3. Fit the validity by pairwise ridge to real and damaged answers; turn it into a logit.
+3. Fit the validity by pairwise logistic regression to real and damaged answers.
 4. Fit how harmful a prompt is, from the state before the answer.
 5. Put the parts together by a pairwise logistic fit, in which each part's value at an answer comes
    from a fit that saw no answer to its prompt (stacking, Wolpert 1992).
@@ -43,9 +43,10 @@ _FOLDS = 5
 _STANCE_IMPORTANCE = 0.3
 _SHARES = {"people": 1.0, "damage": 1.0, "stance": 0.5}
 _STACK_RIDGE = 2.0
+_VALIDITY_RIDGE = 0.1
 
 # What a part must not do, in the order of STACKED: 1 may only raise a score, -1 only lower it.
-_SIGNS = np.array([1, 1, 1, 0, 1, -1, -1])
+_SIGNS = np.array([1, 1, 0, 1, -1, -1])
 
 
 @dataclass(frozen=True)
@@ -111,21 +112,21 @@ def fit_head_weights(
     scaled_NF = design_NF * scale_F
     fold_N = fold_numbers(list(groups), min(_FOLDS, len(set(groups))), seed)
 
-    # 2. Preference.
+    # 2. Preference: of hidden states alone. With likelihoods and wording beside them it ranked
+    # people's pairs of unseen prompts no better.
+    hidden = features.hidden.shape[1]
     stance_P = comparisons.are(STANCE)
     people_P = comparisons.are({PREFERENCE})
     taste = comparisons.only(people_P | stance_P)
     weight_P = taste.importance * np.where(taste.are(STANCE), _STANCE_IMPORTANCE, 1.0)
-    preference_F, preference_N, ridge = _ridge_part(scaled_NF, taste, weight_P, fold_N)
+    preference_F, preference_N, ridge = _ridge_part(scaled_NF[:, :hidden], taste, weight_P, fold_N)
 
     # 3. Validity, as a logit whose 0 is the border between real and severely damaged answers.
     damage = comparisons.only(~people_P & ~stance_P)
     validity_F, validity_N = np.zeros(len(scale_F)), np.zeros(len(features))
     border = Platt(1.0, 0.0)
     if len(damage):
-        validity_F, validity_N, _ = _ridge_part(
-            scaled_NF, damage, _balanced(damage.kind, damage.importance), fold_N
-        )
+        validity_F, validity_N = _validity_part(scaled_NF, damage, fold_N)
         severe = damage.only(damage.are(SEVERE))
         if len(severe):
             border = Platt.fit(
@@ -146,7 +147,7 @@ def fit_head_weights(
     weights = HeadWeights(
         mean=mean_K,
         spread=spread_K,
-        preference=preference_F * scale_F,
+        preference=preference_F * scale_F[:hidden],
         validity=border.slope * validity_F * scale_F,
         validity_bias=np.array([border.offset]),
         harm=harm_D,
@@ -179,6 +180,29 @@ def _ridge_part(
         score_N[unseen] = (scaled_NF[unseen] - center_F) @ weight_F
     weight_F = ridge_weights(difference_PF, importance_P, ridge)
     return weight_F, score_N + float(center_F @ weight_F), ridge
+
+
+def _validity_part(
+    scaled_NF: Floats, pairs: Comparisons, fold_N: Integers
+) -> tuple[Floats, Floats]:
+    """Fit pairwise logistic regression; return its weights and held-out scores of all answers.
+
+    A damage that is plain to see stops counting in a logistic fit, as it does not in least squares,
+    so that the fit attends to those that are not.
+    """
+    difference_PF = scaled_NF[pairs.better] - scaled_NF[pairs.worse]
+    importance_P = _balanced(pairs.kind, pairs.importance)
+    importance_P /= importance_P.mean()
+    fold_P = fold_N[pairs.better]
+    score_N = np.zeros(len(scaled_NF))
+    center_F = scaled_NF.mean(axis=0)
+    for fold in np.unique(fold_N):
+        seen = fold_P != fold
+        if seen.any():
+            weight_F = _pairwise_logistic(difference_PF[seen], importance_P[seen], _VALIDITY_RIDGE)
+            score_N[fold_N == fold] = (scaled_NF[fold_N == fold] - center_F) @ weight_F
+    weight_F = _pairwise_logistic(difference_PF, importance_P, _VALIDITY_RIDGE)
+    return weight_F, score_N + float(center_F @ weight_F)
 
 
 def _harm_part(
@@ -224,26 +248,29 @@ def _stack(stacked_NS: Floats, comparisons: Comparisons) -> Floats:
     # A part may count for nothing, but never the wrong way round: what has the wrong sign goes,
     # and the others are fitted again.
     kept = np.abs(difference_PS).max(axis=0) > 1e-9
+    spread_S = np.abs(difference_PS).mean(axis=0) + 1e-12
     while True:
         weight_S = np.zeros(len(STACKED))
-        weight_S[kept] = _pairwise_logistic(difference_PS[:, kept], weight_P)
+        weight_S[kept] = _pairwise_logistic(
+            difference_PS[:, kept] / spread_S[kept], weight_P, _STACK_RIDGE
+        )
+        weight_S /= spread_S
         wrong = _SIGNS * weight_S < 0
         if not wrong.any():
             return weight_S
         kept &= ~wrong
 
 
-def _pairwise_logistic(difference_PS: Floats, weight_P: Floats) -> Floats:
+def _pairwise_logistic(difference_PS: Floats, weight_P: Floats, ridge: float) -> Floats:
     """Fit weights whose score of a difference is the logit of the first being better."""
     from sklearn.linear_model import LogisticRegression
 
-    spread_S = np.abs(difference_PS).mean(axis=0) + 1e-12
     # Each pair seen from both sides; without that there is only one label.
-    both = np.concatenate([difference_PS, -difference_PS]) / spread_S
-    model = LogisticRegression(C=1 / _STACK_RIDGE, fit_intercept=False, max_iter=1_000)
+    both = np.concatenate([difference_PS, -difference_PS])
+    model = LogisticRegression(C=1 / ridge, fit_intercept=False, max_iter=1_000)
     labels = np.repeat([1, 0], len(weight_P))
     model.fit(both, labels, sample_weight=np.concatenate([weight_P, weight_P]) / 2)
-    return np.asarray(model.coef_[0] / spread_S, np.float64)
+    return np.asarray(model.coef_[0], np.float64)
 
 
 def _balanced(kinds: Sequence[str], importance_P: Floats) -> Floats:
