@@ -71,6 +71,24 @@ def test_it_is_a_language_model_and_counts_what_the_server_reports(tmp_path: Pat
         assert (model.usage.prompt_tokens, model.usage.completion_tokens) == (12, 36)
 
 
+@pytest.mark.parametrize("level", [logging.NOTSET, logging.INFO])
+def test_no_request_is_logged_unless_that_is_wanted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, level: int
+) -> None:
+    loggers = {logging.getLogger(name): 0 for name in ("httpx", "httpx2")}
+    for logger in loggers:
+        loggers[logger] = logger.level
+        logger.setLevel(level)
+    try:
+        with served() as server, caplog.at_level(logging.INFO):
+            remote(server, tmp_path).generate(CHATS, Sampling())
+    finally:
+        for logger, before in loggers.items():
+            logger.setLevel(before)
+    logged = [record for record in caplog.records if record.name.startswith("httpx")]
+    assert bool(logged) == (level == logging.INFO)
+
+
 def test_sampling_reaches_the_server(tmp_path: Path) -> None:
     with served() as server:
         sampling = Sampling(max_tokens=7, temperature=0.3, top_p=0.9, n=3, stop=("harm",))

@@ -14,6 +14,7 @@ from custodes.conversation import user_chat
 from custodes.errors import ConfigError, ModelError, RunError
 from custodes.models.base import Sampling
 from custodes.models.formats.export import Format, export
+from custodes.models.resolve import parse
 from custodes.models.torch import TorchModel
 
 CHATS = [user_chat("How do I bake bread?"), user_chat("Hello")]
@@ -92,6 +93,47 @@ def test_an_adapter_leaves_with_its_card_and_without_pickles(
     }
     base = TorchModel(tiny_model_dir, dtype="float32")
     assert base.with_adapter(out).version == base.with_adapter(checkpoint).version
+
+
+def test_plain_peft_finds_the_base_of_an_exported_adapter(
+    checkpoint: Path, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peft import PeftConfig, PeftModel
+    from transformers import AutoModelForCausalLM
+
+    settings = checkpoint / "adapter_config.json"
+    monkeypatch.chdir(tiny_model_dir.parent)
+    given = json.loads(settings.read_text()) | {"base_model_name_or_path": tiny_model_dir.name}
+    settings.write_text(json.dumps(given))
+    out = export(str(checkpoint), tmp_path / "out", "peft")
+    # A path that is relative leads nowhere from another folder.
+    monkeypatch.chdir(tmp_path)
+    base = PeftConfig.from_pretrained(str(out)).base_model_name_or_path
+    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(out))
+    assert any(".lora_" in name for name, _ in plain.named_parameters())
+
+
+def test_an_exported_adapter_of_the_bundled_model_names_it_as_the_hub_does(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    from peft import PeftConfig
+
+    settings = checkpoint / "adapter_config.json"
+    given = json.loads(settings.read_text()) | {"base_model_name_or_path": "smollm2-135m"}
+    settings.write_text(json.dumps(given))
+    card = {"inverted": False, "parent": 0, "base": "smollm2-135m"}
+    (checkpoint / "card.json").write_text(json.dumps(card))
+    out = export(str(checkpoint), tmp_path / "out", "peft")
+    base = PeftConfig.from_pretrained(str(out)).base_model_name_or_path
+    assert base == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    # Here it stands on the weights that it was trained on.
+    found = parse(str(out)).base
+    assert found is not None
+    assert (found.kind, found.name) == ("bundled", "smollm2-135m")
+    (out / "card.json").unlink()
+    found = parse(str(out)).base
+    assert found is not None
+    assert found.kind == "hub"
 
 
 def test_a_merged_folder_keeps_the_card(checkpoint: Path, tmp_path: Path) -> None:

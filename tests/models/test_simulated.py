@@ -12,10 +12,12 @@ from custodes.conversation import user_chat
 from custodes.errors import ConfigError, ModelError
 from custodes.models.base import LanguageModel, Sampling
 from custodes.models.simulated import (
+    JAILBREAK,
     Dynamics,
     SimulatedModel,
     SimulatedState,
     next_state,
+    noisy_state,
     parse_simulated,
     read_levels,
     write_levels,
@@ -123,13 +125,24 @@ def test_retraining_moves_both_propensities() -> None:
     assert (three.helpfulness_retrains, three.harmlessness_retrains) == (1, 2)
 
 
-def test_a_step_drifts_and_counts_no_retrain() -> None:
-    state = SimulatedState(helpful=0.5, harmful=0.5)
-    drifting = Dynamics(drift_helpful=-0.1, drift_harmful=0.2)
-    after = next_state(state, None, drifting, 0)
-    assert (float(logit(after.helpful)), float(logit(after.harmful))) == pytest.approx((-0.1, 0.2))
-    assert after.harmlessness_retrains == 0
-    assert next_state(state, None, Dynamics(), 7) == state
+def test_a_jailbreak_raises_harm_by_the_documented_amount_and_nothing_else() -> None:
+    model = SimulatedModel()
+    wrapped = [i % 2 == 0 for i in range(len(CHATS))]
+    plain, attacked = (
+        logit(model.levels(CHATS, Sampling(n=2), wrapped=given)) for given in (None, wrapped)
+    )
+    np.testing.assert_allclose(attacked[::2, :, 1] - plain[::2, :, 1], JAILBREAK)
+    np.testing.assert_allclose(attacked[1::2], plain[1::2])
+    np.testing.assert_allclose(attacked[..., 0], plain[..., 0])
+
+
+def test_noise_on_the_state_has_the_given_deviation_and_counts_no_retrain() -> None:
+    state = SimulatedState(helpful=0.5, harmful=0.5, helpfulness_retrains=2)
+    noisy = [noisy_state(state, 0.5, seed) for seed in range(400)]
+    moved = logit(np.array([(s.helpful, s.harmful) for s in noisy]))
+    np.testing.assert_allclose(moved.std(0), 0.5, atol=0.06)
+    assert noisy_state(state, 0.5, 3) == noisy[3]
+    assert {s.helpfulness_retrains for s in noisy} == {2}
 
 
 def test_noise_comes_from_the_seed() -> None:

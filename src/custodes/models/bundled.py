@@ -64,6 +64,7 @@ class Bundled:
     pieces: tuple[Piece, ...]
     download: int
     trainable: bool = False
+    hub: str = ""
 
     @property
     def size(self) -> int:
@@ -140,6 +141,7 @@ BUNDLED: dict[str, Bundled] = {
             ),
             download=92_900_000,
             trainable=True,
+            hub="HuggingFaceTB/SmolLM2-135M-Instruct",
         ),
         Bundled(
             name="minilm",

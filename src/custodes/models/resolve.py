@@ -328,9 +328,23 @@ def _folder(name: str, path: Path) -> ModelRef:
         raise ModelError(f"{settings} is not JSON", "save the adapter again") from None
     if not base:
         raise ModelError(f"{settings} names no base model", "set base_model_name_or_path in it")
+    base = _as_trained(path, base)
     if (Path(base).expanduser() / "adapter_config.json").is_file():
         raise ModelError(f"the base of {path} is an adapter too", "merge that one first")
     return ModelRef(name, "adapter", path, parse(base))
+
+
+def _as_trained(adapter: Path, base: str) -> str:
+    """Return the base that an exported adapter was trained on, where its card says it.
+
+    An export names the bundled model by its hub id, for other programs. The weights there are not
+    those that were trained from, which the bundled file has only rounded.
+    """
+    try:
+        trained = json.loads((adapter / "card.json").read_text(encoding="utf-8")).get("base")
+    except (OSError, ValueError, AttributeError):
+        return base
+    return trained if trained in BUNDLED and BUNDLED[trained].hub == base else base
 
 
 def _download(name: str) -> Path:

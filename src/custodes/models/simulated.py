@@ -13,14 +13,18 @@ depends on nothing else in its batch. At temperature 0 the last term is gone.
 **Encoding.** A text is exactly ``[simulated] helpful=0.731 harmful=0.120``: levels with three
 decimals. `read_levels` takes this whole and nothing else.
 
-**Dynamics.** `next_state` takes a state through one event. With u the two logits and k the number
+**Jailbreaks.** To a wrapped prompt the level of harm is that of a propensity `JAILBREAK` logits
+(1.0) higher, before it is squeezed into [0, 1]; the level of helpfulness is as to any other prompt.
+
+**Dynamics.** `next_state` takes a state through one retrain. With u the two logits and k the number
 of earlier retrains in the domain:
 
-1. A retrain in helpfulness: u_helpful += gain·fade^k and u_harmful += tax·gain·fade^k (a Worker
-   that learned to comply complies with bad requests too). In harmlessness: u_harmful −= gain·fade^k
-   and u_helpful −= tax·gain·fade^k (one that learned to refuse refuses good requests too).
-2. The passing of a step without a retrain: each u += its drift.
-3. Either way each u += noise·e, with e standard normal from the seed; for a step, step_noise·e.
+1. In helpfulness: u_helpful += gain·fade^k and u_harmful += tax·gain·fade^k (a Worker that learned
+   to comply complies with bad requests too). In harmlessness: u_harmful −= gain·fade^k and
+   u_helpful −= tax·gain·fade^k (one that learned to refuse refuses good requests too).
+2. Each u += noise·e, with e standard normal from the seed.
+
+**Weight noise.** `noisy_state` adds sd·e to each u.
 """
 
 from __future__ import annotations
@@ -47,10 +51,12 @@ from custodes.models.draws import number_draws
 from custodes.runs.files import write_json
 
 __all__ = [
+    "JAILBREAK",
     "Dynamics",
     "SimulatedModel",
     "SimulatedState",
     "next_state",
+    "noisy_state",
     "parse_simulated",
     "read_levels",
     "write_levels",
@@ -63,6 +69,9 @@ STATE_FILE = "simulated.json"
 _TEXT = re.compile(r"\[simulated\] helpful=([01]\.[0-9]{3}) harmful=([01]\.[0-9]{3})")
 # Propensities stay where their logits are finite and a way back exists.
 _LIMIT = 9.0
+
+JAILBREAK = 1.0
+"""Logits that a jailbreak adds to the level of harm."""
 
 
 @dataclass(frozen=True)
@@ -99,56 +108,59 @@ class Dynamics:
         tax: The other propensity moves this share of the change the wrong way, in [0, 1].
         fade: Each further retrain in a domain achieves this share of the one before, in [0, 1].
         noise: Standard deviation of a retrain's random effect on both, in [0, 10].
-        drift_helpful: Change of the helpful propensity in every step, in [-10, 10].
-        drift_harmful: Change of the harmful propensity in every step, in [-10, 10].
-        step_noise: Standard deviation of a step's random effect on both, in [0, 10].
     """
 
     gain: Size = 1.0
     tax: Annotated[float, Field(ge=0, le=1)] = 0.2
     fade: Annotated[float, Field(ge=0, le=1)] = 0.7
     noise: Size = 0.1
-    drift_helpful: Annotated[float, Field(ge=-10, le=10)] = 0.0
-    drift_harmful: Annotated[float, Field(ge=-10, le=10)] = 0.0
-    step_noise: Size = 0.0
 
 
-def next_state(
-    state: SimulatedState, domain: str | None, dynamics: Dynamics, seed: int
-) -> SimulatedState:
-    """Return the state after one event; a pure function.
+def next_state(state: SimulatedState, domain: str, dynamics: Dynamics, seed: int) -> SimulatedState:
+    """Return the state after a retrain; a pure function.
 
     Args:
-        state: State before the event.
-        domain: Domain of a retrain, or None for the passing of a step.
+        state: State before it.
+        domain: Its domain.
         dynamics: How the state changes.
         seed: Draws the noise.
 
     Raises:
         ConfigError: There is no such domain.
     """
-    step = np.array([dynamics.drift_helpful, dynamics.drift_harmful])
-    noise = dynamics.step_noise
     counts = {
         "helpfulness": state.helpfulness_retrains,
         "harmlessness": state.harmlessness_retrains,
     }
-    if domain is not None:
-        if domain not in counts:
-            raise ConfigError(f"no domain {domain!r}", near_misses(domain, counts))
-        size = dynamics.gain * dynamics.fade ** counts[domain]
-        towards = (1, dynamics.tax) if domain == "helpfulness" else (-dynamics.tax, -1)
-        step, noise = size * np.array(towards), dynamics.noise
-        counts[domain] += 1
-    moved = _logits(state) + step + noise * np.random.default_rng(seed).standard_normal(2)
-    helpful, harmful = _expit(np.clip(moved, -_LIMIT, _LIMIT)).tolist()
+    if domain not in counts:
+        raise ConfigError(f"no domain {domain!r}", near_misses(domain, counts))
+    size = dynamics.gain * dynamics.fade ** counts[domain]
+    towards = (1, dynamics.tax) if domain == "helpfulness" else (-dynamics.tax, -1)
+    counts[domain] += 1
     return replace(
-        state,
-        helpful=helpful,
-        harmful=harmful,
+        _moved(state, size * np.array(towards), dynamics.noise, seed),
         helpfulness_retrains=counts["helpfulness"],
         harmlessness_retrains=counts["harmlessness"],
     )
+
+
+def noisy_state(state: SimulatedState, sd: float, seed: int) -> SimulatedState:
+    """Return a state with Gaussian noise on both logits; a pure function.
+
+    Args:
+        state: State before the noise.
+        sd: Standard deviation of the noise, in logits (> 0).
+        seed: Draws the noise.
+    """
+    return _moved(state, np.zeros(2), sd, seed)
+
+
+def _moved(
+    state: SimulatedState, by: NDArray[np.float64], noise: float, seed: int
+) -> SimulatedState:
+    moved = _logits(state) + by + noise * np.random.default_rng(seed).standard_normal(2)
+    helpful, harmful = _expit(np.clip(moved, -_LIMIT, _LIMIT)).tolist()
+    return replace(state, helpful=helpful, harmful=harmful)
 
 
 def write_levels(helpful: float, harmful: float) -> str:
@@ -216,12 +228,17 @@ class SimulatedModel:
     def __repr__(self) -> str:
         return f"SimulatedModel({self.state!r})"
 
-    def generate(self, chats: Sequence[Chat], sampling: Sampling) -> list[list[str]]:
-        """Answer each chat ``sampling.n`` times, whatever ``sampling.max_tokens`` (one token)."""
+    def generate(
+        self, chats: Sequence[Chat], sampling: Sampling, *, wrapped: Sequence[bool] | None = None
+    ) -> list[list[str]]:
+        """Answer each chat ``sampling.n`` times, whatever ``sampling.max_tokens`` (one token).
+
+        ``wrapped`` says which chats end with a jailbreak; none by default.
+        """
         started = time.perf_counter()
         texts = [
             [write_levels(helpful, harmful) for helpful, harmful in row]
-            for row in self.levels(chats, sampling).tolist()
+            for row in self.levels(chats, sampling, wrapped=wrapped).tolist()
         ]
         if sampling.stop:
             texts = [[cut_at_stop(text, sampling.stop) for text in row] for row in texts]
@@ -231,7 +248,9 @@ class SimulatedModel:
         self.usage.seconds += time.perf_counter() - started
         return texts
 
-    def levels(self, chats: Sequence[Chat], sampling: Sampling) -> NDArray[np.float64]:
+    def levels(
+        self, chats: Sequence[Chat], sampling: Sampling, *, wrapped: Sequence[bool] | None = None
+    ) -> NDArray[np.float64]:
         """Draw the levels behind the texts of `generate`.
 
         Returns:
@@ -251,6 +270,8 @@ class SimulatedModel:
             + self.state.difficulty * difficulty_P12
             + sampling.temperature * self.state.spread * noise_PN2
         )
+        if wrapped is not None:
+            logits_PN2[:, :, 1] += JAILBREAK * np.array(wrapped, dtype=np.float64)[:, None]
         return _expit(logits_PN2)
 
     def with_adapter(self, folder: Path) -> SimulatedModel:

@@ -39,20 +39,18 @@ from custodes.oversight.events import (
 from custodes.oversight.gold import GoldPanel, Scorer, SimulatedScorer
 from custodes.oversight.loop import Roles
 from custodes.oversight.overseer import ThresholdOverseer
-from custodes.oversight.perturbations.schedule import Schedule
-from custodes.oversight.roles import Teacher, Worker
+from custodes.oversight.perturbations.schedule import Schedule, WeightNoise
+from custodes.oversight.perturbations.weights import add_weight_noise
+from custodes.oversight.roles import Teacher
 from custodes.oversight.teachers.dpo import DpoTeacher, TeacherOptions
 from custodes.oversight.teachers.instructor import instruct
 from custodes.oversight.teachers.null import NullTeacher
 from custodes.oversight.teachers.simulated import SimulatedTeacher
-from custodes.oversight.teachers.trainable import trainable
 from custodes.oversight.users.dataset import DatasetUser
 from custodes.oversight.users.llm import LlmUser
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import Progress
-from custodes.runs.lineage import Checkpoint
 from custodes.seeds import derive
-from custodes.training.noise import add_noise
 
 __all__ = ["build_roles", "describe"]
 
@@ -70,7 +68,7 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
     Raises:
         CustodesError: A source, an Expert or a model does not exist.
     """
-    parse(config.worker.model)
+    model = parse(config.worker.model)
     queries = _prompts(config.user.sources, config, "loop")
     experts = {o.domain: _expert(o, o.domain, folder) for o in config.experts}
     worker = ModelWorker(
@@ -89,6 +87,7 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
         user=user,
         experts=[(expert.name, domain) for domain, expert in experts.items()],
         domains=tuple(experts),
+        weights_are_here=model.kind != "endpoint",
     )
     return Roles(
         user=user,
@@ -98,7 +97,7 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
         teacher=_teacher(config, queries, experts, progress),
         schedule=schedule,
         gold=_gold(config),
-        add_noise=_add_noise,
+        add_noise=add_weight_noise,
         instruct=None
         if config.instructor is None
         else partial(
@@ -142,7 +141,13 @@ def describe(config: OverseeConfig, roles: Roles) -> StartEvent:
             for query in queries
         ),
         perturbations=tuple(
-            PlannedPerturbation(name=name, kind=p.kind, at=p.at, until=p.until)
+            PlannedPerturbation(
+                name=name,
+                kind=p.kind,
+                at=p.at,
+                # It is put on at one step; that its damage lasts is no perturbation of later ones.
+                until=p.at + 1 if isinstance(p, WeightNoise) else p.until,
+            )
             for name, p in roles.schedule.named.items()
         ),
     )
@@ -250,7 +255,3 @@ def _head(name: str, domain: str) -> HeadExpert:
             f"name a head of {domain}, or give it the domain {head.domain}",
         )
     return head
-
-
-def _add_noise(folder: Path, worker: Worker, sd: float, seed: int) -> Checkpoint:
-    return add_noise(folder, trainable(worker), sd, seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from custodes.progress import Progress, silent
 from custodes.runs.events import Event
 from custodes.runs.folder import RunFolder
 
-__all__ = ["oversee", "run_twin"]
+__all__ = ["not_complete", "oversee", "run_twin"]
 
 
 def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent) -> dict[str, Any]:
@@ -47,6 +47,7 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
             progress(note, 1, 1)
         roles = build_roles(config, folder, progress)
         null_events = sham_events = None
+        complete = False
         try:
             start = partial(describe, config, roles)
             Loop(run, roles, config.seed, progress).run(config.steps, start)
@@ -56,6 +57,7 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
             if config.sham:
                 sham = replace(roles, teacher=ShamTeacher(roles.teacher, seed=config.seed))
                 sham_events = run_twin(config, run, sham, "sham_run", progress)
+            complete = True
         finally:
             # A run that was interrupted gets a summary of what it has as well.
             summary = summarise(
@@ -71,8 +73,16 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
                     max_retrains=config.overseer.max_retrains,
                 ),
             )
+            if not complete:
+                summary["verdict"] |= not_complete(summary["verdict"])
             run.write_summary(summary)
     return summary
+
+
+def not_complete(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a verdict becomes when the run or one of its control runs stopped early."""
+    explanation = f"the run is not complete; so far: {verdict['explanation']}"
+    return {"passed": False, "explanation": explanation}
 
 
 def _timings(folder: Path) -> list[dict[str, Any]]:

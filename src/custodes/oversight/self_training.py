@@ -26,6 +26,7 @@ from custodes.oversight.gold import GoldOptions
 from custodes.oversight.loop import Loop, Roles
 from custodes.oversight.overseer import NullOverseer
 from custodes.oversight.perturbations.effects import Disturbed
+from custodes.oversight.run import not_complete
 from custodes.oversight.summary import read_timings, summarise
 from custodes.oversight.teachers.dpo import DpoTeacher, TeacherOptions
 from custodes.oversight.teachers.selectors import ChanceExpert, LikelihoodExpert
@@ -99,8 +100,10 @@ def self_train(
         whole = _as_oversee(config)
         roles = build_roles(whole, folder, progress)
         trainable(roles.worker)
+        complete = False
         try:
             train_generations(run, roles, config, lambda: describe(whole, roles), progress)
+            complete = True
         finally:
             summary = summarise(
                 config.name,
@@ -108,6 +111,8 @@ def self_train(
                 NullOverseer,
                 read_timings(folder / "timings.jsonl"),
             )
+            if not complete:
+                summary["verdict"] |= not_complete(summary["verdict"])
             run.write_summary(summary)
     return summary
 

@@ -9,6 +9,8 @@ from custodes.conversation import Query, Response
 from custodes.models import LanguageModel, Sampling
 from custodes.models.base import Usage
 from custodes.models.resolve import Engine, load
+from custodes.models.simulated import SimulatedModel
+from custodes.oversight.perturbations.jailbreaks import origin
 from custodes.runs.lineage import Checkpoint
 
 __all__ = ["BASE", "ModelWorker"]
@@ -79,7 +81,12 @@ class ModelWorker:
             seed=seed,
             stop=self.sampling.stop,
         )
-        return self.serving.generate([query.chat for query in queries], sampling)
+        chats = [query.chat for query in queries]
+        if isinstance(self.serving, SimulatedModel):
+            # It reads no text: what a jailbreak does to it, it must be told.
+            wrapped = [origin(query.id) != query.id for query in queries]
+            return self.serving.generate(chats, sampling, wrapped=wrapped)
+        return self.serving.generate(chats, sampling)
 
     def at(self, checkpoint: Checkpoint) -> ModelWorker:
         """Return this Worker with other weights."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,7 @@ class Remote:
         """Open a connection pool; an async context manager, of use in one event loop."""
         from openai import AsyncOpenAI
 
+        _silence()
         # ``persist`` retries in place of the client, which retries an exhausted quota, repeats no
         # unreadable reply, and limits the time between two bytes but not that of a whole reply.
         return AsyncOpenAI(
@@ -139,6 +141,18 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 def _key() -> str:
     return os.environ.get("CUSTODES_API_KEY") or os.environ.get("OPENAI_API_KEY") or "-"
+
+
+def _silence() -> None:
+    """Keep httpx from logging a line for each request, unless its level was set on purpose.
+
+    It does so at level INFO, which appears as soon as any library configures the root logger. The
+    openai client uses httpx or httpx2, as its version has it.
+    """
+    for name in ("httpx", "httpx2"):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.WARNING)
 
 
 def _checked_url(url: str) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from custodes.errors import ConfigError, ModelError, near_misses
-from custodes.models.bundled import pull
+from custodes.models.bundled import BUNDLED, pull
 from custodes.models.resolve import load_torch, parse
-from custodes.runs.files import explain_disk
+from custodes.runs.files import explain_disk, write_json
 
 if TYPE_CHECKING:
     from custodes.models.torch import TorchModel
@@ -33,8 +33,9 @@ def export(name: str, out: Path, format: Format, *, adapter: Path | None = None)
     Args:
         name: Any model name (`models.resolve.parse`) but an endpoint or a simulated Worker.
         out: A new or empty folder; for ``gguf`` a new file.
-        format: ``peft`` copies the adapter with its card. ``safetensors`` is one dense model that
-            transformers loads, the adapter merged in. ``gguf`` is one file for every program of
+        format: ``peft`` copies the adapter with its card, its base named
+            by its hub id or its whole path, so that plain peft finds it. ``safetensors`` is one
+            dense model that transformers loads, the adapter merged in. ``gguf`` is one file for every program of
             the llama.cpp family: the model's own where it has one and no adapter, else Q8_0.
         adapter: PEFT folder to put on the model, in place of one that ``name`` may bring.
 
@@ -123,6 +124,17 @@ def _copy_adapter(adapter: Path, folder: Path) -> None:
     for pattern in _ADAPTER_FILES:
         for file in adapter.glob(pattern):
             shutil.copy(file, folder)
+    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    settings["base_model_name_or_path"] = _known_elsewhere(settings["base_model_name_or_path"])
+    write_json(folder / "adapter_config.json", settings)
+
+
+def _known_elsewhere(base: str) -> str:
+    """Return a base model's name as other programs take it: a hub id or a whole path."""
+    if base in BUNDLED:
+        return BUNDLED[base].hub or base
+    path = Path(base).expanduser()
+    return str(path.resolve()) if path.exists() else base
 
 
 def _write_folder(model: TorchModel, folder: Path) -> None:

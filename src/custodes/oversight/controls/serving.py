@@ -19,6 +19,10 @@ the texts differ, so that short texts say more."""
 
 LEAST_AGREEMENT = 0.5
 
+ROUNDING = 0.03
+"""Nats a token. The rounding of the served weights (Q8_0) moved the contrast of small trainings by
+up to 0.01: a change of the weights that moves it by no more than this is too small to be told."""
+
 
 @dataclass(frozen=True)
 class ServingCheck:
@@ -30,12 +34,15 @@ class ServingCheck:
             difference, in [0, 1]; None where it was not tested.
         contrast: Mean log-probability of the served text under the new weights minus that under
             the old, in nats a token; None where there are no old ones.
+        separation: How much higher the contrast of torch's own text under the new weights is than
+            that of its text under the old, in nats a token; None where there are no old ones.
         not_tested: Why nothing was compared, else "".
     """
 
     engine: str
     agreement: float | None = None
     contrast: float | None = None
+    separation: float | None = None
     not_tested: str = ""
 
     def control(self) -> Control:
@@ -43,6 +50,15 @@ class ServingCheck:
         name = "weights served"
         if self.agreement is None:
             return Control.not_tested(name, self.not_tested)
+        agrees = self.agreement >= LEAST_AGREEMENT
+        if agrees and self.separation is not None and self.separation <= ROUNDING:
+            return Control(
+                name,
+                None,
+                f"texts of the new and the old weights themselves differ by {self.separation:.3f} "
+                f"nats a token (more than {ROUNDING} are needed to tell the weights by a text)",
+                self._figures,
+            )
         explanation = (
             f"greedy text of the {self.engine} engine agrees with torch's on {self.agreement:.0%} "
             f"of its length (must reach {LEAST_AGREEMENT:.0%})"
@@ -54,10 +70,18 @@ class ServingCheck:
             )
         return Control(
             name,
-            self.agreement >= LEAST_AGREEMENT and (self.contrast is None or self.contrast > 0),
+            agrees and (self.contrast is None or self.contrast > 0),
             explanation,
-            {"agreement": self.agreement, "contrast": self.contrast},
+            self._figures,
         )
+
+    @property
+    def _figures(self) -> dict[str, float | None]:
+        return {
+            "agreement": self.agreement,
+            "contrast": self.contrast,
+            "separation": self.separation,
+        }
 
 
 def serving_check(
@@ -67,6 +91,8 @@ def serving_check(
 
     Agreement alone cannot tell a stale export of a small change from a fresh one: the two write
     nearly the same. The contrast can: greedy text is likelier under the weights that wrote it.
+    Whether it can tell these two is measured on the texts that torch writes under either: their
+    contrasts must be further apart than rounding.
 
     Args:
         worker: The Worker with its new checkpoint.
@@ -82,12 +108,22 @@ def serving_check(
     served = [answers[0] for answers in worker.serving.generate(chats, greedy)]
     new = load_torch(worker.name, adapter=worker.checkpoint.adapter)
     reference = [answers[0] for answers in new.generate(chats, greedy)]
-    contrast = None
+    contrast = separation = None
     if before is not None:
-        written = [(chat, text) for chat, text in zip(chats, served, strict=True) if text]
         old = new.with_adapter(before.checkpoint.adapter)
-        contrast = round(_per_token(new, written) - _per_token(old, written), 5)
-    return ServingCheck(engine, round(_agreement(served, reference), 4), contrast)
+        stale = [answers[0] for answers in old.generate(chats, greedy)]
+        contrast, own, other = (
+            _contrast(new, old, chats, texts) for texts in (served, reference, stale)
+        )
+        contrast, separation = round(contrast, 5), round(own - other, 5)
+    return ServingCheck(engine, round(_agreement(served, reference), 4), contrast, separation)
+
+
+def _contrast(
+    new: ScoringModel, old: ScoringModel, chats: Sequence[Chat], texts: Sequence[str]
+) -> float:
+    written = [(chat, text) for chat, text in zip(chats, texts, strict=True) if text]
+    return _per_token(new, written) - _per_token(old, written)
 
 
 def _per_token(model: ScoringModel, written: Sequence[tuple[Chat, str]]) -> float:

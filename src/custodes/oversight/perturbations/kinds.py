@@ -190,7 +190,8 @@ class WeightNoise:
 
     Attributes:
         at: The step before which it is added, counted from 0. It makes a new checkpoint.
-        sd: Standard deviation of the noise, relative to each weight matrix's root mean square.
+        sd: Standard deviation of the noise, relative to each weight matrix's root mean square;
+            for the simulated Worker, in logits of its two propensities.
     """
 
     at: Step

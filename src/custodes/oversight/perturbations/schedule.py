@@ -97,6 +97,7 @@ class Schedule:
         user: User,
         experts: Collection[tuple[str, str]],
         domains: Sequence[str],
+        weights_are_here: bool = True,
     ) -> None:
         """Refuse perturbations that could never take effect in this run.
 
@@ -105,10 +106,11 @@ class Schedule:
             user: The User, whom a topic swap would change.
             experts: Name and domain of each Expert.
             domains: The run's domains.
+            weights_are_here: Whether the Worker's weights can be changed on this machine.
 
         Raises:
             ConfigError: A perturbation begins after the end, names a domain or an Expert that is
-                not there, or cannot be done to this User.
+                not there, or cannot be done to this User or to this Worker.
         """
         for name, perturbation in self.named.items():
             if perturbation.at >= steps:
@@ -122,6 +124,11 @@ class Schedule:
                 perturbation.check(name, experts)
             if isinstance(perturbation, TopicSwap):
                 perturbation.of(name, user)
+            if isinstance(perturbation, WeightNoise) and not weights_are_here:
+                raise ConfigError(
+                    f"{name}: the Worker's weights are not on this machine",
+                    "use a Worker that is, or leave out the weight noise",
+                )
         noises = [p.at for p in self.named.values() if isinstance(p, WeightNoise)]
         if len(noises) > len(set(noises)):
             raise ConfigError("two weight noises at one step", "merge them, or move one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from custodes.models.simulated import parse_simulated
+from custodes.models.simulated import JAILBREAK, parse_simulated
 from custodes.oversight.config import OverseeConfig, SimulatedExpertOptions, SimulatedTeacherOptions
 from custodes.sweep.simulator.loop import LoopModel
 
@@ -49,6 +49,7 @@ def model_of(config: OverseeConfig, fitted: Mapping[str, float] | None = None) -
             "harmful": state.harmful,
             "spread": state.spread,
             "difficulty": state.difficulty,
+            "jailbreak_effect": JAILBREAK,
         }
     given |= dict(fitted or {})
     if isinstance(config.teacher, SimulatedTeacherOptions):

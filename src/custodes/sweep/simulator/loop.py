@@ -12,7 +12,7 @@ What is kept of `custodes.models.simulated` and the Overseer, and what is simpli
    ``mean - 0.40 sd sqrt(2 log(1/alpha) / n) - 0.51 log(1/alpha) / n``, plus noise of sd
    ``0.13 / sqrt(n)``: a least-squares fit to the bound itself on logit-normal ratings, n = 8 to 128
    (docs/guide/sweep.md has the errors).
-4. A retrain and the passing of a step move the logits as in `next_state`. Three terms are new, and
+4. A retrain moves the logits as in `next_state`, and a step by its drift. Three terms are new, and
    off by default: *forgetting* (each step takes a share of the way back to where the Worker
    began), a *jailbreak effect* (logits of harm added to wrapped prompts) and *damage* (logits that
    both propensities lose at the onset of a disturbance).
