@@ -33,6 +33,7 @@ from custodes.oversight.events import (
     encode,
 )
 from custodes.oversight.gold import GoldMeasurement
+from custodes.oversight.panel import Quantity
 from custodes.oversight.roles import Evidence
 
 CONTROL = Control("c", None, "not yet", {"n": 0})
@@ -41,7 +42,7 @@ EVENTS: list[OversightEvent] = [
         worker=WorkerCard("w", "torch", "1"),
         experts=(ExpertCard("e", "d", "1", {"controls": [CONTROL.to_dict()], "n": 3}),),
         gold={"d": GoldCard("g", "2", expert_in_loop=False, prompts=2, shared_prompts=0)},
-        gold_prompts=(GoldPrompt("g1", "\ud800 text"),),
+        gold_prompts=(GoldPrompt("g1", "\ud800 text", "cooking"),),
         perturbations=(PlannedPerturbation("p@1", "p", 1, None),),
     ),
     CheckpointEvent(
@@ -56,6 +57,15 @@ EVENTS: list[OversightEvent] = [
     ),
     CheckpointEvent(step=-1, checkpoint=0, adapter=None, parent=None, intervention="base"),
     GoldEvent(step=2, checkpoint=1, domains={"d": GoldMeasurement(("g1",), (0.5,), ("a",))}),
+    GoldEvent(
+        step=3,
+        checkpoint=2,
+        domains={},
+        panel={
+            "words": Quantity(("g1",), (3.0,)),
+            "over_refusal": Quantity(("l",), (1.0,), ("n",)),
+        },
+    ),
     ProbeEvent((OrderProbe("j", "d", CONTROL),)),
     StepEvent(
         step=0,

@@ -68,6 +68,8 @@ def test_failed_controls_are_on_top_with_their_sentence(failed: Path) -> None:
     bad = [control for control in summary["controls"] if control["passed"] is False]
     assert len(bad) == 3
     top, _, _ = Outline(html).text.partition("Gold score by checkpoint")
+    # What happened comes before what did not hold.
+    assert top.index(summary["verdict"]["outcome"]) < top.index("tested controls failed")
     tested = sum(c["passed"] is not None for c in summary["controls"])
     assert f"3 of {tested} tested controls failed" in top
     for control in bad:
@@ -99,6 +101,9 @@ def test_figures_are_those_of_the_summary(ordinary: Path) -> None:
     for shown in summary["examples"]["worst"]:
         assert f"rating {shown['rating']:.2f} · step {shown['step']}" in text
     assert "not finished" not in text
+    for row in summary["panel"]:
+        if row["quantity"] == "over_refusal":
+            assert f"harmless look-alikes refused {row['checkpoint']} {row['value']:.0%}" in text
 
 
 def test_an_unfinished_run_says_so_on_top(tmp_path: Path) -> None:

@@ -17,8 +17,13 @@ def printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-def test_failed_controls_come_first(failed: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = printed(failed, capsys).splitlines()
+def test_the_outcome_comes_first_and_then_failed_controls(
+    failed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = printed(failed, capsys)
+    outcome, *rest = re.split(r"^(?=failed: )", out, flags=re.M)
+    assert " ".join(outcome.split()) == summary_of(failed)["verdict"]["outcome"]
+    lines = "".join(rest).splitlines()
     assert re.fullmatch(r"failed: 3 of \d+ controls FAILED", lines[0])
     assert lines[1].startswith("  weights moved: checkpoint 1")
     untested = lines.index("2 controls not tested:")
@@ -28,7 +33,8 @@ def test_failed_controls_come_first(failed: Path, capsys: pytest.CaptureFixture[
 
 def test_everything_is_there_and_fits(ordinary: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(ordinary, capsys)
-    assert re.match(r"ordinary: all \d+ tested controls passed\n", out)
+    assert re.search(r"^ordinary: all \d+ tested controls passed\n", out, re.M)
+    assert re.search(r"harmless look-alikes refused +\d +\d+% +\+\d", out)
     for row in summary_of(ordinary)["gold"]:
         low, high = (f"{bound:.2f}" for bound in row["ci95"])
         assert f"{row['score']:+.2f} [{low}, {high}]".replace("-", "−") in out

@@ -178,7 +178,21 @@ class Teller:
             }
             for domain in DOMAINS
         }
-        self.run.log.append("gold", step=step, checkpoint=self.checkpoint, domains=domains)
+        texts = [text for measured in domains.values() for text in measured["texts"]]
+        ids = [name for measured in domains.values() for name in measured["ids"]]
+        noise = np.random.default_rng([7, self.checkpoint])
+        quantities = {
+            "words": [float(len(text.split())) for text in texts],
+            "repetition": noise.uniform(0, 0.05, len(ids)).round(4).tolist(),
+            "coherence": noise.normal(-2, 0.4, len(ids)).round(4).tolist(),
+        }
+        panel = {name: {"ids": ids, "values": values} for name, values in quantities.items()}
+        alike = [f"lookalike-{i}" for i in range(40)]
+        refused = [float(i < 1 + 5 * self.checkpoint) for i in range(40)]
+        panel["over_refusal"] = {"ids": alike, "values": refused, "texts": [self.said(0)] * 40}
+        self.run.log.append(
+            "gold", step=step, checkpoint=self.checkpoint, domains=domains, panel=panel
+        )
         self.run.clock("gold", 9.3, step=step, prompt_tokens=4100, completion_tokens=6000)
 
     def step(self, step: int) -> dict[str, list[Rating]]:

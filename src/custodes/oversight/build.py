@@ -39,6 +39,7 @@ from custodes.oversight.events import (
 from custodes.oversight.gold import GoldPanel, Scorer, SimulatedScorer
 from custodes.oversight.loop import Roles
 from custodes.oversight.overseer import ThresholdOverseer
+from custodes.oversight.panel import Panel
 from custodes.oversight.perturbations.schedule import Schedule, WeightNoise
 from custodes.oversight.perturbations.weights import add_weight_noise
 from custodes.oversight.roles import Teacher
@@ -55,6 +56,7 @@ from custodes.seeds import derive
 __all__ = ["build_roles", "describe"]
 
 SOURCES = {"helpfulness": "everyday", "harmlessness": "harm_adjacent"}
+LOOK_ALIKES = "look_alikes"
 
 
 def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Roles:
@@ -97,6 +99,7 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
         teacher=_teacher(config, queries, experts, progress),
         schedule=schedule,
         gold=_gold(config),
+        panel=_panel(config),
         add_noise=add_weight_noise,
         instruct=None
         if config.instructor is None
@@ -136,7 +139,7 @@ def describe(config: OverseeConfig, roles: Roles) -> StartEvent:
             for domain, queries in gold.queries.items()
         },
         gold_prompts=tuple(
-            GoldPrompt(id=query.id, text=query.text)
+            GoldPrompt(id=query.id, text=query.text, topic=query.topic)
             for queries in gold.queries.values()
             for query in queries
         ),
@@ -240,6 +243,19 @@ def _gold(config: OverseeConfig) -> GoldPanel:
         samples=options.samples,
         seed=derive(config.seed, "gold"),
     )
+
+
+def _panel(config: OverseeConfig) -> Panel | None:
+    if not config.gold.panel:
+        return None
+    wanted = config.gold.look_alikes
+    prompts = read_prompts(LOOK_ALIKES, domain="harmlessness", split="gold") if wanted else []
+    if len(prompts) < wanted:
+        raise DataError(
+            f"gold.look_alikes is {wanted}, but {LOOK_ALIKES} has {len(prompts)} gold prompts",
+            "lower gold.look_alikes",
+        )
+    return Panel(look_alikes=prompts[:wanted], seed=derive(config.seed, "panel"))
 
 
 def _scorer(domain: str, name: str) -> Scorer:

@@ -20,6 +20,7 @@ from custodes.errors import RunError
 from custodes.experts.expert import Rating
 from custodes.oversight.controls.serving import ServingCheck
 from custodes.oversight.gold import GoldMeasurement
+from custodes.oversight.panel import Quantity
 from custodes.oversight.roles import Evidence, Verdict
 from custodes.runs.events import Event
 from custodes.runs.lineage import Checkpoint
@@ -91,10 +92,11 @@ class GoldCard:
 
 @dataclass(frozen=True)
 class GoldPrompt:
-    """A gold prompt by its id."""
+    """A gold prompt by its id; ``topic`` is "" where it has none."""
 
     id: str
     text: str
+    topic: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,12 +180,21 @@ class CheckpointEvent:
 
 @dataclass(frozen=True)
 class GoldEvent:
-    """The gold score of a checkpoint, by domain."""
+    """The gold score of a checkpoint, by domain.
+
+    Attributes:
+        step: The step after or before which it was taken; -1 before the loop.
+        checkpoint: Number of the checkpoint.
+        domains: The scores, by domain.
+        panel: What was measured beside them, by name of the quantity (`custodes.oversight.panel`);
+            empty where nothing was.
+    """
 
     kind: ClassVar[str] = "gold"
     step: int
     checkpoint: int
     domains: Mapping[str, GoldMeasurement]
+    panel: Mapping[str, Quantity] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,17 @@ class GoldOptions:
         samples: Answers to each prompt; a prompt's score is their mean.
         sources: By domain: a shipped set or a file; its ``gold`` split is used.
         experts: By domain: the Expert that scores; it must not be one of the loop's.
+        panel: Whether to measure coherence, repetition, length and over-refusal beside the score.
+        look_alikes: Number of harmless prompts that sound harmful; how many of them are refused is
+            part of the panel. 0 leaves it out.
     """
 
     prompts: Annotated[int, Field(ge=2)] = 96
     samples: Annotated[int, Field(ge=1)] = 1
     sources: Mapping[str, str] | None = None
     experts: Mapping[str, str] | None = None
+    panel: bool = True
+    look_alikes: Annotated[int, Field(ge=0)] = 40
 
 
 class Scorer(Protocol):
@@ -58,9 +63,11 @@ class Scorer(Protocol):
 class SimulatedScorer:
     """Reads the latent level behind a simulated Worker's answer, as a logit."""
 
+    NAME = "simulated-gold"
+
     def __init__(self, domain: str) -> None:
         self._expert = SimulatedExpert(domain)
-        self.name = "simulated-gold"
+        self.name = self.NAME
         self.version = f"simulated-gold-{domain}"
 
     def logits(self, queries: Sequence[Query], responses: Sequence[str]) -> Array:
@@ -83,6 +90,14 @@ class GoldMeasurement:
     ids: tuple[str, ...]
     scores: tuple[float, ...]
     texts: tuple[str, ...]
+
+    def only(self, rows: Sequence[int]) -> GoldMeasurement:
+        """Return the measurement of some of the prompts, by position."""
+        return GoldMeasurement(
+            ids=tuple(self.ids[i] for i in rows),
+            scores=tuple(self.scores[i] for i in rows),
+            texts=tuple(self.texts[i] for i in rows),
+        )
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from custodes.oversight.events import (
 )
 from custodes.oversight.gold import GoldPanel
 from custodes.oversight.log import History, OversightLog
+from custodes.oversight.panel import Panel
 from custodes.oversight.perturbations.effects import Disturbed, Effects, shares
 from custodes.oversight.perturbations.schedule import Disturbance, Schedule
 from custodes.oversight.roles import Overseer, Teacher, User, Worker
@@ -86,6 +87,7 @@ class Roles:
         teacher: Retrains the Worker.
         schedule: The perturbations.
         gold: Takes the gold score.
+        panel: Measures what the gold score does not show, if given.
         add_noise: Disturbs the weights, where the schedule has that.
         instruct: Makes the first checkpoint from the base model before the loop, if given.
     """
@@ -97,6 +99,7 @@ class Roles:
     teacher: Teacher
     schedule: Schedule
     gold: GoldPanel
+    panel: Panel | None = None
     add_noise: AddNoise | None = None
     instruct: Callable[[ModelWorker, Path], Checkpoint] | None = None
 
@@ -287,12 +290,17 @@ class Loop:
     # Measurements
 
     def measure_gold(self, step: int) -> None:
-        """Take the gold score of the Worker's current checkpoint."""
+        """Take the gold score of the Worker's current checkpoint, and its panel."""
 
         def measure() -> GoldEvent:
             with self.clock("gold", step):
-                domains = self.roles.gold.measure(self.worker, self._gold_scores)
-            return GoldEvent(step=step, checkpoint=self.worker.checkpoint.number, domains=domains)
+                gold, draw = self.roles.gold, self._gold_scores
+                domains = gold.measure(self.worker, draw)
+            panel = {}
+            if self.roles.panel is not None:
+                with self.clock("panel", step):
+                    panel = self.roles.panel.measure(self.worker, gold.queries, domains, draw)
+            return GoldEvent(step, self.worker.checkpoint.number, domains, panel)
 
         self.log.once(GoldEvent, measure, step=step)
         self._gold_scores += 1

@@ -13,9 +13,12 @@ from custodes.control import Control, failed
 from custodes.experts.expert import Rating
 from custodes.oversight.controls.bookkeeping import OverseerPlan
 from custodes.oversight.controls.of_log import run_controls
+from custodes.oversight.decisions import wrong_decisions
 from custodes.oversight.events import GoldEvent, VerdictEvent
 from custodes.oversight.gold import gold_change
 from custodes.oversight.log import History
+from custodes.oversight.outcome import Outcome, outcome_of, sentences
+from custodes.oversight.panel import Quantity, quantity_change
 from custodes.oversight.perturbations.recovery import recovery
 from custodes.oversight.roles import Overseer
 from custodes.runs.events import Event
@@ -25,6 +28,8 @@ __all__ = ["read_timings", "summarise"]
 
 WORST = 6
 CHANGED = 3
+LEAST_PROMPTS = 4
+"""A topic with fewer gold prompts has no row of its own."""
 
 Row = dict[str, Any]
 
@@ -51,21 +56,28 @@ def summarise(
         plan: What the config says of the Overseer, for the controls.
 
     Returns:
-        JSON-ready: ``verdict``, ``controls``, ``gold``, ``series``, ``retrains``,
-        ``perturbations``, ``null_run``, ``examples`` and ``cost`` (docs/guide/oversee.md).
+        JSON-ready: ``verdict`` (``verdict.outcome`` says in words what happened), ``controls``,
+        ``gold``, ``panel``, ``series``, ``retrains``, ``perturbations``, ``null_run``,
+        ``examples``, ``cost`` and others (docs/guide/oversee.md).
     """
     history = History.of(events)
     null = None if null_events is None else History.of(null_events)
     sham = None if sham_events is None else History.of(sham_events)
     controls = run_controls(history, make_overseer, null, plan=plan, sham=sham)
     gold = list(_gold(history))
+    needless, missed = wrong_decisions(history, make_overseer)
+    outcome = outcome_of(history, controls, needless, missed)
     return {
         "name": name,
         "finished": history.finished,
-        "verdict": _verdict(controls, gold, len(history.retrains)),
+        "verdict": _verdict(controls, gold, outcome),
         "controls": [control.to_dict() for control in controls],
         "gold": gold,
+        "panel": list(_panel(history)),
+        "topics": list(_topics(history)),
         "retrains": list(_retrains(history)),
+        "needless_retrains": [asdict(decision) for decision in needless],
+        "missed_retrains": [asdict(decision) for decision in missed],
         "perturbations": list(_perturbations(history)),
         "series": list(_series(history)),
         "null_run": None if null is None else _null_run(null),
@@ -100,6 +112,50 @@ def _gold(history: History) -> Iterator[Row]:
                 "better": gold.better if changed else None,
                 "prompts": gold.score.n,
             }
+
+
+def _panel(history: History) -> Iterator[Row]:
+    first: dict[str, Quantity] = {}
+    for event in history.golds:
+        for name, quantity in event.panel.items():
+            changed = name in first
+            measured = quantity_change(first.setdefault(name, quantity), quantity)
+            yield {
+                "checkpoint": event.checkpoint,
+                "step": event.step,
+                "quantity": name,
+                "value": measured.value.mean,
+                "ci95": [measured.value.low, measured.value.high],
+                "change": measured.change.mean if changed else None,
+                "change_ci95": [measured.change.low, measured.change.high] if changed else None,
+                "prompts": measured.value.n,
+            }
+
+
+def _topics(history: History) -> Iterator[Row]:
+    """Yield the gold score of the last checkpoint by topic, where enough prompts have one."""
+    if not history.golds or history.start is None:
+        return
+    topics = {prompt.id: prompt.topic for prompt in history.start.gold_prompts}
+    first, last = history.golds[0], history.golds[-1]
+    for domain, measurement in last.domains.items():
+        rows: dict[str, list[int]] = {}
+        for i, prompt in enumerate(measurement.ids):
+            rows.setdefault(topics.get(prompt, ""), []).append(i)
+        for topic, own in sorted(rows.items()):
+            if topic and len(own) >= LEAST_PROMPTS:
+                gold = gold_change(first.domains[domain].only(own), measurement.only(own))
+                changed = last is not first
+                yield {
+                    "checkpoint": last.checkpoint,
+                    "domain": domain,
+                    "topic": topic,
+                    "score": gold.score.mean,
+                    "ci95": [gold.score.low, gold.score.high],
+                    "change": gold.change.mean if changed else None,
+                    "change_ci95": [gold.change.low, gold.change.high] if changed else None,
+                    "prompts": gold.score.n,
+                }
 
 
 def _retrains(history: History) -> Iterator[Row]:
@@ -165,19 +221,21 @@ def _clean_by_prompt(history: History) -> dict[str, dict[int, dict[str, float]]]
     return clean
 
 
-def _verdict(controls: Sequence[Control], gold: Sequence[Row], retrains: int) -> Row:
+def _verdict(controls: Sequence[Control], gold: Sequence[Row], outcome: Outcome) -> Row:
     last = {row["domain"]: row for row in gold}
     changes = [
         f"{domain} {_signed(row['change'])} [{', '.join(map(_signed, row['change_ci95']))}]"
         for domain, row in last.items()
         if row["change"] is not None
     ]
+    retrains = len(outcome.interventions)
     explanation = f"{retrains} new checkpoint{'' if retrains == 1 else 's'}"
     if changes:
         explanation += f"; gold score (logits, 95% interval): {', '.join(changes)}"
     untested = [control.name for control in controls if control.passed is None]
     passed = sum(control.passed is True for control in controls)
     return {
+        "outcome": sentences(outcome),
         "passed": not failed(controls),
         "explanation": explanation,
         "controls": f"{passed} of {len(controls) - len(untested)} tested controls passed, "

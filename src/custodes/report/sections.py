@@ -20,7 +20,7 @@ from custodes.report.charts import (
 )
 from custodes.report.passages import Passage, compared, passage
 from custodes.report.rows import Row, Shown, shown
-from custodes.report.wording import facts, number, plural, score
+from custodes.report.wording import PANEL, facts, number, plural, score
 
 __all__ = [
     "ChangedText",
@@ -30,6 +30,7 @@ __all__ = [
     "changed_texts",
     "expert_cards",
     "gold_sections",
+    "panel_rows",
     "perturbation_rows",
     "ratings_sections",
     "retrain_rows",
@@ -95,6 +96,13 @@ def gold_sections(summary: Row) -> list[GoldSection]:
             )
         )
     return sections
+
+
+def panel_rows(summary: Row) -> Shown:
+    """List the gold panel by quantity and checkpoint; older summaries have none."""
+    rows = summary.get("panel", ())
+    order = {name: i for i, name in enumerate(PANEL)}
+    return shown(sorted(rows, key=lambda row: order.get(row["quantity"], len(order))), ROWS)
 
 
 def _points(ours: Rows, null: Rows, key: str, bounds: str) -> list[GoldPoint]:

@@ -1,4 +1,4 @@
-"""A run's summary in the terminal: failed controls first, then the figures."""
+"""A run's summary in the terminal: the outcome, failed controls, then the figures."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from custodes.report.wording import (
     duration,
     interval,
     one_line,
+    outcome,
+    panel_change,
+    panel_name,
+    panel_value,
     plural,
     score,
     share,
@@ -41,8 +45,10 @@ def print_summary(summary: Mapping[str, Any], report: Path) -> None:
 
     console = Console(highlight=False)
     with console.capture() as captured:
+        _print_outcome(console, summary)
         _print_controls(console, summary)
         _print_gold(console, summary["gold"])
+        _print_panel(console, summary.get("panel", ()))
         _print_retrains(console, summary["retrains"])
         _print_perturbations(console, summary["perturbations"])
         _print_cost(console, summary["cost"])
@@ -92,14 +98,19 @@ def _say(console: Console, text: str, style: str = "", **options: Any) -> None:
     console.print(Text(text, style), **options)
 
 
+def _print_outcome(console: Console, summary: Mapping[str, Any]) -> None:
+    if not summary["finished"]:
+        name = one_line(summary["name"], 60)
+        _say(console, f"{name} is not finished: this is about the steps it has", "bold yellow")
+    _say(console, outcome(summary), "bold")
+
+
 def _print_controls(console: Console, summary: Mapping[str, Any]) -> None:
     controls = [Control.from_dict(row) for row in summary["controls"]]
     failures = [control for control in controls if control.passed is False]
     untested = [control for control in controls if control.passed is None]
     tested = len(controls) - len(untested)
     name = one_line(summary["name"], 60)
-    if not summary["finished"]:
-        _say(console, f"{name} is not finished: this is about the steps it has", "bold yellow")
     if failures:
         _say(console, f"{name}: {len(failures)} of {tested} controls FAILED", "bold red")
     elif tested:
@@ -110,7 +121,6 @@ def _print_controls(console: Console, summary: Mapping[str, Any]) -> None:
     if untested:
         _say(console, f"{plural(len(untested), 'control')} not tested:", "yellow")
         _print_list(console, untested, "yellow")
-    _say(console, one_line(summary["verdict"]["explanation"], 400))
 
 
 def _print_list(console: Console, controls: Sequence[Control], style: str) -> None:
@@ -139,6 +149,20 @@ def _print_gold(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
                 ]
             )
     _table(console, ["gold (logits)", ">checkpoint", ">score", ">change", ">rose on"], cells)
+
+
+def _print_panel(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    last = {row["quantity"]: row for row in rows}
+    cells = [
+        [
+            panel_name(name),
+            str(row["checkpoint"]),
+            f"{panel_value(name, row['value'])}",
+            panel_change(row),
+        ]
+        for name, row in last.items()
+    ]
+    _table(console, ["beside it", ">checkpoint", ">mean", ">change"], cells)
 
 
 def _print_retrains(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:

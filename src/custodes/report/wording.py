@@ -14,6 +14,10 @@ __all__ = [
     "interval",
     "number",
     "one_line",
+    "outcome",
+    "panel_change",
+    "panel_name",
+    "panel_value",
     "plural",
     "points",
     "score",
@@ -24,6 +28,16 @@ __all__ = [
 MISSING = "–"
 FACTS = 40
 LONGEST = 200
+OUTCOME = 1_500
+
+PANEL = {
+    "over_refusal": "harmless look-alikes refused",
+    "coherence": "coherence (nats a token)",
+    "repetition": "repeated word triples",
+    "words": "words an answer",
+}
+"""The quantities of the gold panel, in the order of the tables."""
+SHARES = ("over_refusal", "repetition")
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -54,6 +68,33 @@ def interval(bounds: Sequence[float] | None) -> str:
 def share(value: float | None) -> str:
     """Write a share as a percentage."""
     return MISSING if value is None else f"{value:.0%}"
+
+
+def outcome(summary: Mapping[str, Any]) -> str:
+    """Say what happened in a run; a summary of an older version has only its figures."""
+    verdict = summary["verdict"]
+    return one_line(verdict.get("outcome", verdict["explanation"]), OUTCOME)
+
+
+def panel_name(quantity: str) -> str:
+    """Name a quantity of the gold panel."""
+    return PANEL.get(quantity, quantity)
+
+
+def panel_value(quantity: str, value: float) -> str:
+    """Write a quantity of the gold panel in its unit."""
+    return share(value) if quantity in SHARES else number(value, 1 if quantity == "words" else 2)
+
+
+def panel_change(row: Mapping[str, Any]) -> str:
+    """Write the change of a quantity of the gold panel with its interval; shares in points."""
+    if row["change"] is None:
+        return MISSING
+    scale, unit = (100, " points") if row["quantity"] in SHARES else (1, "")
+    digits = 1 if unit or row["quantity"] == "words" else 2
+    low, high = (number(scale * bound, digits) for bound in row["change_ci95"])
+    change = f"{scale * row['change']:+z.{digits}f}".replace("-", "−")
+    return f"{change} [{low}, {high}]{unit}"
 
 
 def count(value: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from custodes.control import Control, ordered
 from custodes.oversight.controls.bookkeeping import OverseerPlan, bookkeeping_controls
+from custodes.oversight.controls.coherence import coherence_controls
 from custodes.oversight.controls.overseer import overseer_controls
 from custodes.oversight.controls.teaching import (
     ALPHA,
@@ -53,6 +54,7 @@ def run_controls(
             *_gold(history),
             _verdicts(history, make_overseer()),
             *teaching_controls(history),
+            *coherence_controls(history),
             *history.audit,
             *(overseer_controls(make_overseer, plan) if plan else ()),
             *(bookkeeping_controls(history, plan) if plan else ()),
