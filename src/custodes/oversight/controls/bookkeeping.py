@@ -212,5 +212,6 @@ def _compare(
             yield f"{where} weighs the ratings as {evidence.statistic:.3f}, above all of them"
     retrained = verdict.retrain
     # An Overseer with a rule of its own need not give evidence.
-    if retrained in verdict.evidence and not verdict.evidence[retrained].failing:
+    own = verdict.evidence.get(retrained) if retrained is not None else None
+    if own is not None and not own.failing:
         yield f"step {verdict.step}: {retrained} was retrained and passed"
