@@ -24,8 +24,9 @@ from custodes.models.torch import TorchModel
 from custodes.training.dpo import DpoOptions, dpo
 from custodes.training.sft import SftOptions, sft
 
-SFT = SftOptions(batch=4, learning_rate=1e-2)
-DPO = DpoOptions(batch=4, learning_rate=1e-2)
+# The methods' own controls are tested here; that preflight is on is tested at the end.
+SFT = SftOptions(batch=4, learning_rate=1e-2, preflight=False)
+DPO = DpoOptions(batch=4, learning_rate=1e-2, preflight=False)
 HOW = {"max_answer": 40, "seed": 0}
 
 
@@ -33,6 +34,11 @@ def likelihood(folder: Path, adapter: Path, rows: Sequence[Demonstration]) -> fl
     model = TorchModel(folder, adapter=adapter)
     scored = model.logprobs([row.prompt for row in rows], [row.response for row in rows])
     return sum(row.total for row in scored)
+
+
+def untested(result: Any) -> set[str]:
+    names = {control.name for control in result.controls if control.passed is None}
+    return names - {"sft preflight", "dpo preflight"}
 
 
 def failed(result: Any) -> set[str]:
@@ -111,7 +117,7 @@ def test_dpo_equals_trls_own(lora: Any, pairs: list[PreferencePair]) -> None:
             model = lora(dtype="float32")
             result = dpo(model, pairs, DPO, **HOW)
         ends.append((model.factors(), result))
-    untested = [{c.name for c in result.controls if c.passed is None} for _, result in ends]
+    untested = [untested(result) for _, result in ends]
     assert untested == [set(), {"dpo shares prompts rightly"}]
     for name, (a, b) in ends[0][0].items():
         other = ends[1][0][name]
@@ -174,7 +180,7 @@ def test_a_training_that_does_not_move_fails_its_controls(
 def test_a_single_step_tests_no_margin(lora: Any, pairs: list[PreferencePair]) -> None:
     result = dpo(lora(), pairs[:4], DPO, **HOW)
     assert len(result.series["margin"]) == 1
-    assert {c.name for c in result.controls if c.passed is None} == {"dpo prefers the chosen"}
+    assert untested(result) == {"dpo prefers the chosen"}
 
 
 @pytest.mark.parametrize("method", ["sft", "dpo"])
@@ -266,3 +272,24 @@ def test_the_same_input_gives_the_same_bytes_in_another_process(
     for file in ("adapter_model.safetensors", "adapter_config.json"):
         here, there = (tmp_path / name / file for name in ("here", "there"))
         assert here.read_bytes() == there.read_bytes()
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_one_real_step_is_checked_before_the_training(
+    method: str, lora: Any, rows: list[Demonstration], pairs: list[PreferencePair]
+) -> None:
+    def train(preflight: bool, **change: Any) -> Any:
+        if method == "sft":
+            return sft(lora(), rows, replace(SFT, preflight=preflight, **change), **HOW)
+        return dpo(lora(), pairs, replace(DPO, preflight=preflight, **change), **HOW)
+
+    off, on = train(False), train(True)
+    name = f"{method} preflight"
+    controls = {c.name: c for c in on.controls}
+    assert controls[name].passed, controls[name].explanation
+    assert {c.name: c.passed for c in off.controls}[name] is None
+    # It puts everything back: the training is the same with it and without.
+    assert on.metrics() == off.metrics()
+    wrong = {c.name: c for c in train(True, learning_rate=1e-12).controls}[name]
+    assert wrong.passed is False
+    assert wrong.figures["failed"]

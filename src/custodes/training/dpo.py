@@ -21,7 +21,14 @@ from custodes.conversation import PreferencePair
 from custodes.progress import Progress, silent
 from custodes.training.examples import Encoded, TrainingSet
 from custodes.training.result import TrainResult
-from custodes.training.trainer import Training, fit, prepared, settings, silenced
+from custodes.training.trainer import (
+    Training,
+    fit,
+    preflight_control,
+    prepared,
+    settings,
+    silenced,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +63,7 @@ class DpoOptions:
         learning_rate: Learning rate at the first step; it falls linearly to 0.
         beta: Strength of the pull towards the parent; with a smaller one the model moves further.
         max_length: Longest prompt and answer together, in tokens; the answer is cut there.
+        preflight: Whether one real step is checked, and taken back, before the training.
     """
 
     epochs: Annotated[int, Field(ge=0)] = 1
@@ -64,6 +72,7 @@ class DpoOptions:
     # A negative beta would train towards the rejected answer; trl takes it without a word.
     beta: Annotated[float, Field(gt=0, le=10)] = 0.1
     max_length: Annotated[int, Field(ge=8)] = 384
+    preflight: bool = True
 
 
 def dpo(
@@ -113,6 +122,7 @@ def dpo(
                     for row, c, r in zip(data.columns, chosen, rejected, strict=True)
                 ]
             )
+            preflight = preflight_control(trainer, "dpo", enabled=options.preflight)
             log = fit(trainer, progress, "preference optimisation")
     series = {name: [step[key] for step in log] for name, key in SERIES.items()}
     tokens = sum(len(e.prompt) * 2 + sum(map(len, e.answers)) for e in data.examples)
@@ -123,6 +133,7 @@ def dpo(
             _start_control(series["loss"][0], series["margin"][0]),
             _sign_control(series["margin"]),
             sharing,
+            preflight,
         ],
     )
 

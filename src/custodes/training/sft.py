@@ -12,7 +12,14 @@ from custodes.conversation import Demonstration
 from custodes.progress import Progress, silent
 from custodes.training.examples import Encoded, TrainingSet
 from custodes.training.result import TrainResult
-from custodes.training.trainer import Training, fit, prepared, settings, silenced
+from custodes.training.trainer import (
+    Training,
+    fit,
+    preflight_control,
+    prepared,
+    settings,
+    silenced,
+)
 
 if TYPE_CHECKING:
     from custodes.training.lora import LoraModel
@@ -29,12 +36,14 @@ class SftOptions:
         batch: Examples a step.
         learning_rate: Learning rate at the first step; it falls linearly to 0.
         max_length: Longest prompt and answer together, in tokens; the answer is cut there.
+        preflight: Whether one real step is checked, and taken back, before the training.
     """
 
     epochs: Annotated[int, Field(ge=0)] = 1
     batch: Annotated[int, Field(ge=1)] = 8
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
     max_length: Annotated[int, Field(ge=8)] = 384
+    preflight: bool = True
 
 
 def sft(
@@ -92,10 +101,12 @@ def sft(
             processing_class=model.tokenizer,
         )
         with prepared(trainer, model, pairs=False):
+            preflight = preflight_control(trainer, "sft", enabled=options.preflight)
             log = fit(trainer, progress, "supervised fine-tuning")
     return training.result(
         {name: [step[name] for step in log] for name in ("loss", "grad_norm")},
         tokens=sum(example.length for example in data.examples) * options.epochs,
+        controls=[preflight],
     )
 
 

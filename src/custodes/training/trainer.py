@@ -20,7 +20,7 @@ from custodes.training.result import TrainResult, gradient_control
 if TYPE_CHECKING:
     from custodes.training.lora import LoraModel
 
-__all__ = ["Training", "fit", "prepared", "settings", "silenced"]
+__all__ = ["Training", "fit", "preflight_control", "prepared", "settings", "silenced"]
 
 
 class Training:
@@ -179,28 +179,49 @@ _CHECKED = (
     "schedule-rate",
     "beta-sign",
 )
-_OWN = ("save-load", "merge", "accumulation")
+# Answers that were cut off at the Worker's longest are not taught to end there (`encode_examples`).
+_OWN = ("save-load", "merge", "accumulation", "reply-end")
 
 
-def fit(
-    trainer: Any, progress: Progress, what: str, *, preflight: bool = True
-) -> list[dict[str, float]]:
-    """Check the trainer, train, and return what was logged at each step.
+def preflight_control(trainer: Any, method: str, *, enabled: bool) -> Control:
+    """Take a trainer through one real step, and put everything back.
+
+    A failed check does not stop a loop that may have run for hours: the control fails, and the gold
+    score of the checkpoint shows what became of it.
+
+    Args:
+        trainer: Of trl, ready to train.
+        method: "sft" or "dpo".
+        enabled: Whether the config has not switched it off.
+    """
+    name = f"{method} preflight"
+    if not enabled:
+        return Control.not_tested(name, "switched off in the config")
+    from custodes.preflight.run import check
+
+    report = check(trainer, only=_CHECKED, skip=_OWN)
+    passed, failed = len(report.passed), [result.id for result in report.failed]
+    first = f"; {report.failed[0].explanation}: {report.failed[0].remedy}" if failed else ""
+    return Control(
+        name,
+        not failed,
+        f"{passed} checks of one real step passed, {len(failed)} failed"
+        + (f" ({', '.join(failed)}){first}" if failed else ""),
+        {"passed": passed, "failed": failed},
+    )
+
+
+def fit(trainer: Any, progress: Progress, what: str) -> list[dict[str, float]]:
+    """Train and return what was logged at each step.
 
     Args:
         trainer: Of trl.
         progress: Told each step.
         what: Names the training.
-        preflight: Whether its data, masks and one real step are checked first.
 
     Raises:
-        PreflightError: A check failed.
         CustodesError: The loss or the gradient stopped being a number.
     """
-    if preflight:
-        from custodes.preflight.run import check
-
-        check(trainer, only=_CHECKED, skip=_OWN).raise_if_failed()
     recorder = _recorder(progress, what)
     trainer.add_callback(recorder)
     trainer.train()
