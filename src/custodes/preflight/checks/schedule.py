@@ -168,7 +168,7 @@ def beta_sign(case: Case) -> Verdict:
 
 @check(
     "learning-rate-size",
-    "data",
+    "step",
     expected="a rate that moves no weight by more than its own size in one step",
     remedy="lower learning_rate (full fine-tuning 1e-6 to 1e-4, LoRA 1e-5 to 1e-3)",
     reference="huggingface/trl#1101",
