@@ -48,6 +48,8 @@ WORDS = "words"
 """Length of the answer in words."""
 
 MOST_READ = 64
+ANSWER_BYTES = 500
+"""Of an answer that is read, no more than this."""
 """Answers whose likelihood is computed; of more, evenly spaced ones."""
 
 # Weight of the refusing phrases from which on a reply is nearly always a refusal.
@@ -171,7 +173,7 @@ def coherence(model: ExchangeModel, queries: Sequence[Query], texts: Sequence[st
         texts: The answers; of each the first tokens are read (`custodes.models.exchange`). An empty
             one is as likely as it is that the model says nothing.
     """
-    answers = [cut(text) for text in texts]
+    answers = [cut(text, ANSWER_BYTES) for text in texts]
     read = model.exchanges([trimmed(query.chat) for query in queries], answers, [0])
     column = LIKELIHOOD_FEATURES.index("log-likelihood")
     told = likelihood_features(read)[:, column]
