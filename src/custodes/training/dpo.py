@@ -46,6 +46,7 @@ class DpoOptions:
         learning_rate: At the first step; it falls to 0 at the last, linearly.
         beta: How much straying from the parent costs; the smaller, the further it strays.
         max_length: Longest prompt and answer together, in tokens; the answer is cut there.
+        preflight: Check the trainer's batches and one real step before it trains.
     """
 
     epochs: Annotated[int, Field(ge=0)] = 1
@@ -54,6 +55,7 @@ class DpoOptions:
     # A negative beta would train towards the rejected answer; trl takes it without a word.
     beta: Annotated[float, Field(gt=0, le=10)] = 0.1
     max_length: Annotated[int, Field(ge=8)] = 384
+    preflight: bool = True
 
 
 def dpo(
@@ -103,7 +105,7 @@ def dpo(
                     for row, c, r in zip(columns, chosen, rejected, strict=True)
                 ]
             )
-            logged = fit(trainer, progress, "preference optimisation")
+            logged = fit(trainer, progress, "preference optimisation", preflight=options.preflight)
     series = {
         name: [step[key] for step in logged]
         for name, key in {

@@ -30,12 +30,14 @@ class SftOptions:
         batch: Examples a step.
         learning_rate: At the first step; it falls to 0 at the last, linearly.
         max_length: Longest prompt and answer together, in tokens; the answer is cut there.
+        preflight: Check the trainer's batches and one real step before it trains.
     """
 
     epochs: Annotated[int, Field(ge=0)] = 1
     batch: Annotated[int, Field(ge=1)] = 8
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
     max_length: Annotated[int, Field(ge=8)] = 384
+    preflight: bool = True
 
 
 def sft(
@@ -93,7 +95,7 @@ def sft(
             processing_class=model.tokenizer,
         )
         with prepared(trainer, model, pairs=False):
-            logged = fit(trainer, progress, "supervised fine-tuning")
+            logged = fit(trainer, progress, "supervised fine-tuning", preflight=options.preflight)
     norms = [step["grad_norm"] for step in logged]
     return TrainResult(
         method="sft",
