@@ -21,6 +21,7 @@ import torch
 from custodes.conversation import Demonstration, PreferencePair
 from custodes.errors import CustodesError
 from custodes.models.torch import TorchModel
+from custodes.preflight import PreflightError
 from custodes.training.dpo import DpoOptions, dpo
 from custodes.training.sft import SftOptions, sft
 
@@ -28,6 +29,8 @@ from custodes.training.sft import SftOptions, sft
 SFT = SftOptions(batch=4, learning_rate=1e-2, preflight=False)
 DPO = DpoOptions(batch=4, learning_rate=1e-2, preflight=False)
 HOW = {"max_answer": 40, "seed": 0}
+# Bugs are planted to see the controls of the training itself, which the preflight would forestall.
+BLIND_SFT, BLIND_DPO = replace(SFT, preflight=False), replace(DPO, preflight=False)
 
 
 def likelihood(folder: Path, adapter: Path, rows: Sequence[Demonstration]) -> float:
@@ -161,7 +164,9 @@ def test_a_wrong_reference_fails_its_control(
             for values, shift in zip(right(*args), (1, 0), strict=True)
         ),
     )
-    assert failed(dpo(lora(), pairs, DPO, **HOW)) == {"dpo starts at its reference"}
+    assert failed(dpo(lora(), pairs, BLIND_DPO, **HOW)) == {"dpo starts at its reference"}
+    with pytest.raises(PreflightError, match="reference-is-start"):
+        dpo(lora(), pairs, DPO, **HOW)
 
 
 def test_a_training_that_does_not_move_fails_its_controls(
@@ -171,10 +176,12 @@ def test_a_training_that_does_not_move_fails_its_controls(
     for _, a, b, _ in model.matrices():  # B A = 0, with no gradient in either
         a.data.zero_()
         b.data.zero_()
-    result = dpo(model, pairs, DPO, **HOW)
+    with pytest.raises(PreflightError, match="weights-move"):
+        dpo(model, pairs, DPO, **HOW)
+    result = dpo(model, pairs, BLIND_DPO, **HOW)
     assert result.moved.total == 0.0
     assert failed(result) == {"dpo prefers the chosen", "dpo has a gradient"}
-    assert failed(sft(model, rows, SFT, **HOW)) == {"sft has a gradient"}
+    assert failed(sft(model, rows, BLIND_SFT, **HOW)) == {"sft has a gradient"}
 
 
 def test_a_single_step_tests_no_margin(lora: Any, pairs: list[PreferencePair]) -> None:
@@ -189,7 +196,8 @@ def test_a_loss_that_is_no_number_stops_it(
 ) -> None:
     model = lora()
     model.matrices()[0][2].data[0, 0] = float("nan")
-    train = partial(sft, model, rows, SFT) if method == "sft" else partial(dpo, model, pairs, DPO)
+    blind = partial(sft, model, rows, BLIND_SFT)
+    train = blind if method == "sft" else partial(dpo, model, pairs, BLIND_DPO)
     with pytest.raises(CustodesError, match=r"is nan at step 1: lower its learning_rate"):
         train(**HOW)
 
