@@ -177,8 +177,8 @@ def coherence(model: ExchangeModel, queries: Sequence[Query], texts: Sequence[st
     read = model.exchanges([trimmed(query.chat) for query in queries], answers, [0])
     column = LIKELIHOOD_FEATURES.index("log-likelihood")
     told = likelihood_features(read)[:, column]
-    values: list[float] = np.where(read.tokens > 0, told, read.end_given).astype(float).tolist()
-    return values
+    values = np.where(read.tokens > 0, told, read.end_given)
+    return [float(value) for value in values]
 
 
 def quantity_change(first: Quantity, now: Quantity, seed: int = 0) -> QuantityChange:
