@@ -321,7 +321,7 @@ def test_the_null_run_has_the_runs_own_overseer(
     )
     summary = run_module.oversee(config, tmp_path / "run")
     assert [row["step"] for row in summary["retrains"]] == [2, 5]
-    null = History.of(read_events(tmp_path / "run" / "null_run" / "events.jsonl")[0])
+    null = History.of(read_events(tmp_path / "run" / "null_run" / "events.jsonl"))
     assert [event.step for event in null.retrains] == [2, 5]
     assert "verdicts follow from the ratings" not in summary["verdict"]["failed"]
 

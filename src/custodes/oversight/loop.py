@@ -142,10 +142,10 @@ class Loop:
         """Describe and measure everybody before the first step."""
         self.log.once(StartEvent, start)
         self.log.once(CheckpointEvent, self.describe_base, step=BEFORE_THE_LOOP)
+        self.measure_gold(BEFORE_THE_LOOP)
         if self.roles.instruct is not None:
             instruct = partial(self.roles.instruct, self.worker)
             self.change_worker(BEFORE_THE_LOOP, lambda folder: Disturbed(instruct(folder)))
-        self.measure_gold(BEFORE_THE_LOOP)
         self.probe_judges()
 
     def describe_base(self) -> CheckpointEvent:
