@@ -255,12 +255,14 @@ class Loop:
             make: Makes the checkpoint in the folder that it is given.
             active: The perturbations of the step.
         """
+        before = self.worker
         event = self.log.replay(CheckpointEvent, step=step)
         if event is not None:
             self.worker = self.worker.at(event.to_checkpoint(self.folder.path))
         else:
             self.worker, event = self.make_worker(step, make, active)
             self.log.append(event, step=step)
+        before.release()
         self.measure_gold(step)
 
     def make_worker(
