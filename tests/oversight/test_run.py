@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from custodes.errors import CustodesError
+from custodes.errors import CustodesError, CustodesWarning
+from custodes.models import Sampling
 from custodes.models.simulated import SimulatedModel
 from custodes.oversight import run as run_module
 from custodes.oversight.config import OverseeConfig
 from custodes.oversight.run import oversee
+from custodes.oversight.teachers.dpo import DpoTeacher, TeacherOptions
 from custodes.oversight.teachers.instructor import InstructorOptions
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import silent
@@ -150,3 +153,40 @@ def test_the_control_runs_end_where_weights_change_before_the_first_retrain(
         first = next(e for e in events if e["kind"] == "checkpoint" and e["checkpoint"] == 1)
         assert first["intervention"] == cause
         assert (folder / name / first["adapter"]).is_dir()
+
+
+def test_agreement_is_said_not_to_weigh_in_training(tmp_path: Path, tiny_model_dir: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    row = {"prompt": "Bake bread", "chosen": "Mix flour.", "rejected": "No.", "agreement": 0.6}
+    file.write_text(json.dumps(row))
+    options = TeacherOptions(preferences={"helpfulness": str(file)}, mix=0.0)
+    teacher = DpoTeacher({"helpfulness": []}, {}, options)
+    worker = ModelWorker(str(tiny_model_dir), Sampling(), engine="torch")
+    with pytest.warns(CustodesWarning, match=r"pairs.jsonl: agreement does not weigh in training"):
+        data = teacher.gather(worker, "helpfulness", 0, tmp_path / "1")
+    assert len(data.pairs) == 1
+
+
+def test_models_of_earlier_checkpoints_are_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[weakref.ref[SimulatedModel]] = []
+    made = ModelWorker.at
+
+    def at(self: ModelWorker, checkpoint: Checkpoint) -> ModelWorker:
+        assert isinstance(self.serving, SimulatedModel)
+        served.append(weakref.ref(self.serving))
+        return made(self, checkpoint)
+
+    monkeypatch.setattr(ModelWorker, "at", at)
+    kept: list[object] = []
+    build = run_module.build_roles
+
+    def keep(*args: Any) -> Any:
+        kept.append(build(*args))
+        return kept[-1]
+
+    monkeypatch.setattr(run_module, "build_roles", keep)
+    oversee(config(), tmp_path)
+    assert served
+    assert [model() for model in served] == [None] * len(served)
