@@ -87,7 +87,8 @@ class PreferencePair:
         prompt: The conversation; its last message is the user's.
         chosen: The preferred answer.
         rejected: The other answer.
-        agreement: Share of annotators who preferred ``chosen``, in (0, 1]; a weight.
+        agreement: Share of annotators who preferred ``chosen``, in (0, 1]. Experts are fitted with
+            it as a weight; training does not use it.
     """
 
     id: str

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from custodes.errors import CustodesError
+from custodes.errors import CustodesError, CustodesWarning
+from custodes.models import Sampling
+from custodes.models.simulated import SimulatedModel
 from custodes.oversight import run as run_module
 from custodes.oversight.config import OverseeConfig
 from custodes.oversight.run import oversee
+from custodes.oversight.teachers.dpo import DpoTeacher, TeacherOptions
+from custodes.oversight.teachers.instructor import InstructorOptions
+from custodes.oversight.worker import ModelWorker
 from custodes.progress import silent
+from custodes.runs import read_events
+from custodes.runs.lineage import Checkpoint
 
 DOMAINS = ("helpfulness", "harmlessness")
 
@@ -69,3 +78,115 @@ def test_the_summary_of_a_run_that_died_does_not_say_ok(
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["verdict"]["passed"] is False
     assert summary["verdict"]["explanation"].startswith("the run is not complete; so far: ")
+
+
+# What changes the weights before the first retrain: a control run shares those checkpoints.
+
+
+def instructed(worker: ModelWorker, folder: Path) -> Checkpoint:
+    """Make the first checkpoint of a simulated Worker."""
+    assert isinstance(worker.serving, SimulatedModel)
+    replace(worker.serving.state, helpful=0.7).save(folder)
+    return Checkpoint(1, folder, 0, "instructor", {"weights_moved": 0.5})
+
+
+@pytest.fixture
+def with_instructor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OverseeConfig:
+    data = tmp_path / "rows.jsonl"
+    data.write_text(json.dumps({"instruction": "Bake bread", "response": "Mix and bake."}))
+    build = run_module.build_roles
+    monkeypatch.setattr(
+        run_module, "build_roles", lambda *args: replace(build(*args), instruct=instructed)
+    )
+    return config(instructor=InstructorOptions(data=str(data)), control=True, sham=True)
+
+
+def test_the_gold_score_is_taken_before_and_after_the_instructor(
+    with_instructor: OverseeConfig, tmp_path: Path
+) -> None:
+    summary = oversee(with_instructor, tmp_path / "run")
+    golds = [row for row in summary["gold"] if row["domain"] == "helpfulness"]
+    assert [(row["step"], row["checkpoint"]) for row in golds[:2]] == [(-1, 0), (-1, 1)]
+    assert len({row["checkpoint"] for row in golds}) == len(golds)
+    # That the Instructor changed the gold score is no fault of the null run.
+    assert {row["checkpoint"] for row in summary["null_run"]["gold"]} >= {1}
+    assert 0 not in {row["checkpoint"] for row in summary["null_run"]["gold"]}
+
+
+class KilledError(Exception):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("cause", ["instructor", "weight_noise"])
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_control_runs_end_where_weights_change_before_the_first_retrain(
+    with_instructor: OverseeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cause: str,
+    killed: bool,
+) -> None:
+    noise = [{"kind": "weight_noise", "at": 0, "sd": 0.5}]
+    plan = with_instructor
+    if cause == "weight_noise":
+        plan = config(perturbations=noise, control=True, sham=True)
+        monkeypatch.undo()
+    folder = tmp_path / "run"
+    if killed:
+        answer = run_module.Loop.answer
+
+        def dying(self: run_module.Loop, step: int) -> Any:
+            if self.folder.path.name != "run" and step == 4:
+                raise KilledError
+            return answer(self, step)
+
+        for _ in range(2):
+            with monkeypatch.context() as patch:
+                patch.setattr(run_module.Loop, "answer", dying)
+                with pytest.raises(KilledError):
+                    oversee(plan, folder)
+    summary = oversee(plan, folder)
+    assert [row for row in summary["retrains"] if row["intervention"].startswith("teacher")]
+    for name in ("null_run", "sham_run"):
+        events = read_events(folder / name / "events.jsonl")
+        assert events[-1]["kind"] == "end"
+        first = next(e for e in events if e["kind"] == "checkpoint" and e["checkpoint"] == 1)
+        assert first["intervention"] == cause
+        assert (folder / name / first["adapter"]).is_dir()
+
+
+def test_agreement_is_said_not_to_weigh_in_training(tmp_path: Path, tiny_model_dir: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    row = {"prompt": "Bake bread", "chosen": "Mix flour.", "rejected": "No.", "agreement": 0.6}
+    file.write_text(json.dumps(row))
+    options = TeacherOptions(preferences={"helpfulness": str(file)}, mix=0.0)
+    teacher = DpoTeacher({"helpfulness": []}, {}, options)
+    worker = ModelWorker(str(tiny_model_dir), Sampling(), engine="torch")
+    with pytest.warns(CustodesWarning, match=r"pairs.jsonl: agreement does not weigh in training"):
+        data = teacher.gather(worker, "helpfulness", 0, tmp_path / "1")
+    assert len(data.pairs) == 1
+
+
+def test_models_of_earlier_checkpoints_are_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[weakref.ref[SimulatedModel]] = []
+    made = ModelWorker.at
+
+    def at(self: ModelWorker, checkpoint: Checkpoint) -> ModelWorker:
+        assert isinstance(self.serving, SimulatedModel)
+        served.append(weakref.ref(self.serving))
+        return made(self, checkpoint)
+
+    monkeypatch.setattr(ModelWorker, "at", at)
+    kept: list[object] = []
+    build = run_module.build_roles
+
+    def keep(*args: Any) -> Any:
+        kept.append(build(*args))
+        return kept[-1]
+
+    monkeypatch.setattr(run_module, "build_roles", keep)
+    oversee(config(), tmp_path)
+    assert served
+    assert [model() for model in served] == [None] * len(served)

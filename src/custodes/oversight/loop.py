@@ -145,10 +145,10 @@ class Loop:
         """Describe and measure everybody before the first step."""
         self.log.once(StartEvent, start)
         self.log.once(CheckpointEvent, self.describe_base, step=BEFORE_THE_LOOP)
+        self.measure_gold(BEFORE_THE_LOOP)
         if self.roles.instruct is not None:
             instruct = partial(self.roles.instruct, self.worker)
             self.change_worker(BEFORE_THE_LOOP, lambda folder: Disturbed(instruct(folder)))
-        self.measure_gold(BEFORE_THE_LOOP)
         self.probe_judges()
 
     def describe_base(self) -> CheckpointEvent:
@@ -258,12 +258,14 @@ class Loop:
             make: Makes the checkpoint in the folder that it is given.
             active: The perturbations of the step.
         """
+        before = self.worker
         event = self.log.replay(CheckpointEvent, step=step)
         if event is not None:
             self.worker = self.worker.at(event.to_checkpoint(self.folder.path))
         else:
             self.worker, event = self.make_worker(step, make, active)
             self.log.append(event, step=step)
+        before.release()
         self.measure_gold(step)
 
     def make_worker(

@@ -11,7 +11,7 @@ from typing import Any
 from custodes.oversight.build import build_roles, describe
 from custodes.oversight.config import OverseeConfig
 from custodes.oversight.controls.bookkeeping import OverseerPlan
-from custodes.oversight.events import AuditEvent, VerdictEvent, decode
+from custodes.oversight.events import AuditEvent, GoldEvent, VerdictEvent, decode
 from custodes.oversight.loop import Loop, Roles
 from custodes.oversight.summary import read_timings, summarise
 from custodes.oversight.teachers.null import NullTeacher
@@ -53,7 +53,9 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
             Loop(run, roles, config.seed, progress).run(config.steps, start)
             if config.control:
                 null = replace(roles, teacher=NullTeacher())
-                null_events = run_twin(config, run, null, "null_run", progress)
+                null_events = _since_instructor(
+                    run_twin(config, run, null, "null_run", progress), config
+                )
             if config.sham:
                 sham = replace(roles, teacher=ShamTeacher(roles.teacher, seed=config.seed))
                 sham_events = run_twin(config, run, sham, "sham_run", progress)
@@ -77,6 +79,16 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
                 summary["verdict"] |= not_complete(summary["verdict"])
             run.write_summary(summary)
     return summary
+
+
+def _since_instructor(rows: list[Event], config: OverseeConfig) -> list[Event]:
+    """Leave out the base's gold score where an Instructor changed the base.
+
+    A null run shows what happens to the weights that the Teacher is given.
+    """
+    if config.instructor is None:
+        return rows
+    return [row for row in rows if row["kind"] != GoldEvent.kind or row["checkpoint"] > 0]
 
 
 def not_complete(verdict: Mapping[str, Any]) -> dict[str, Any]:

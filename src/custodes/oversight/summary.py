@@ -19,7 +19,7 @@ from custodes.oversight.gold import gold_change
 from custodes.oversight.log import History
 from custodes.oversight.outcome import Outcome, outcome_of, sentences
 from custodes.oversight.panel import Quantity, quantity_change
-from custodes.oversight.perturbations.recovery import recovery
+from custodes.oversight.perturbations.outcomes import outcomes
 from custodes.oversight.roles import Overseer
 from custodes.runs.events import Event
 from custodes.runs.log import read_log
@@ -78,7 +78,7 @@ def summarise(
         "retrains": list(_retrains(history)),
         "needless_retrains": [asdict(decision) for decision in needless],
         "missed_retrains": [asdict(decision) for decision in missed],
-        "perturbations": list(_perturbations(history)),
+        "perturbations": list(outcomes(history)),
         "series": list(_series(history)),
         "null_run": None if null is None else _null_run(null),
         "sham_run": None if sham is None else _null_run(sham),
@@ -195,30 +195,6 @@ def _series(history: History) -> Iterator[Row]:
                 "retrain": verdict.retrain == domain,
                 "perturbed": sorted(event.perturbed),
             }
-
-
-def _perturbations(history: History) -> Iterator[Row]:
-    planned = history.start.perturbations if history.start else ()
-    clean = _clean_by_prompt(history)
-    for perturbation in planned:
-        later = [other.at for other in planned if other.at > perturbation.at]
-        for domain, ratings in clean.items():
-            comparable = {s: row for s, row in ratings.items() if not later or s < min(later)}
-            outcome = recovery(comparable, perturbation.at, perturbation.until)
-            yield {**asdict(perturbation), "domain": domain, "recovery": asdict(outcome)}
-
-
-def _clean_by_prompt(history: History) -> dict[str, dict[int, dict[str, float]]]:
-    """By domain, step and prompt: the Experts' ratings before any perturbation."""
-    clean: dict[str, dict[int, dict[str, float]]] = {}
-    for event in history.steps:
-        for domain, ratings in event.ratings.items():
-            clean.setdefault(domain, {})[event.step] = {
-                event.queries[i].id: rating.value
-                for i, rating in zip(ratings.queries, ratings.clean, strict=True)
-                if rating.value is not None
-            }
-    return clean
 
 
 def _verdict(controls: Sequence[Control], gold: Sequence[Row], outcome: Outcome) -> Row:

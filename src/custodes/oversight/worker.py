@@ -8,6 +8,7 @@ from functools import cached_property
 from custodes.conversation import Query, Response
 from custodes.models import LanguageModel, Sampling
 from custodes.models.base import Usage
+from custodes.models.memory import release_memory
 from custodes.models.resolve import Engine, load
 from custodes.models.simulated import SimulatedModel
 from custodes.oversight.perturbations.jailbreaks import origin
@@ -87,6 +88,14 @@ class ModelWorker:
             wrapped = [origin(query.id) != query.id for query in queries]
             return self.serving.generate(chats, sampling, wrapped=wrapped)
         return self.serving.generate(chats, sampling)
+
+    def release(self) -> None:
+        """Let the model go; it is loaded again if somebody asks this Worker once more."""
+        model = self.__dict__.pop("serving", None)
+        heavy = model is not None and not isinstance(model, SimulatedModel)
+        del model
+        if heavy:
+            release_memory()
 
     def at(self, checkpoint: Checkpoint) -> ModelWorker:
         """Return this Worker with other weights."""

@@ -33,11 +33,10 @@ def export(name: str, out: Path, format: Format, *, adapter: Path | None = None)
     Args:
         name: Any model name (`models.resolve.parse`) but an endpoint or a simulated Worker.
         out: A new or empty folder; for ``gguf`` a new file.
-        format: ``peft`` copies the adapter with its card, its base named
-            by its hub id or its whole path, so that plain peft finds it. ``safetensors`` is one
-            dense model that transformers loads, the adapter merged in. ``gguf`` is one file for
-            every program of the llama.cpp family: the model's own where it has one and no adapter,
-            else Q8_0.
+        format: ``peft`` copies the adapter with its card, its base named by its hub id or its
+            whole path, so that plain peft finds it. ``safetensors`` is one dense model that
+            transformers loads, the adapter merged in. ``gguf`` is one file for every program of
+            the llama.cpp family: the model's own where it has one and no adapter, else Q8_0.
         adapter: PEFT folder to put on the model, in place of one that ``name`` may bring.
 
     Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pydantic import Field
 
 from custodes.conversation import Demonstration, PreferencePair, Query
 from custodes.data.datasets import read_pairs
-from custodes.errors import ConfigError, near_misses
+from custodes.errors import ConfigError, CustodesWarning, near_misses
 from custodes.experts.expert import Expert, Rating
 from custodes.models.resolve import load_torch
 from custodes.oversight.roles import Worker
@@ -44,7 +45,8 @@ class TeacherOptions:
         margin: Pairs whose ratings are closer than this are dropped.
         mix: Share of ``prompts`` that come from the other domains, so that learning one does not
             unlearn the others.
-        preferences: By domain: a preference file to learn from instead of the Worker's answers.
+        preferences: By domain: a preference file to learn from instead of the Worker's answers. Its
+            ``agreement`` does not weigh in training.
         sft: Supervised fine-tuning on the chosen answers, which comes first.
         dpo: Preference optimisation on the pairs.
         lora: Shape of the adapter of a Worker that has none yet.
@@ -178,6 +180,13 @@ class DpoTeacher:
         file = (self.options.preferences or {}).get(domain)
         if file is not None:
             pairs = draw(read_pairs(file), count, seed)
+            if any(pair.agreement < 1 for pair in pairs):
+                warnings.warn(
+                    f"{Path(file).name}: agreement does not weigh in training, every pair counts "
+                    "the same; leave out pairs that too few agree on",
+                    CustodesWarning,
+                    stacklevel=2,
+                )
             return DomainPairs(pairs, {"preferences": Path(file).name, "pairs": len(pairs)})
         queries = draw(self.queries[domain], count, seed)
         answers = stages.once(
