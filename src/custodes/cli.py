@@ -372,6 +372,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _parse(sys.argv[1:] if arguments is None else list(arguments))
     except CustodesError as error:
         _fail(f"custodes: {error}", 1)
+    except ModuleNotFoundError as error:
+        # The core is small; what a verb needs beyond it is an extra.
+        if (error.name or "").partition(".")[0] == "custodes":
+            raise
+        _fail(f"custodes: this needs {error.name}: pip install 'custodes[all]'", 1)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
