@@ -34,12 +34,12 @@ from numpy.typing import NDArray
 
 from custodes.conversation import PreferencePair, Query
 from custodes.data.datasets import read_pairs
-from custodes.experts.card import Bounds, Provenance
-from custodes.experts.fit import GOLD_READINGS, READINGS, read_pair_features, write_head
-from custodes.experts.fitted import Fitted, Part, fit_features, prompt_key
-from custodes.experts.head import HeadExpert
-from custodes.experts.reading import PROBES, Reading
-from custodes.experts.ridge import held_out_margins
+from custodes.experts.heads.card import Bounds, Provenance
+from custodes.experts.heads.fit import GOLD_READINGS, READINGS, read_pair_features, write_head
+from custodes.experts.heads.fitted import Fitted, Part, fit_features, prompt_key
+from custodes.experts.heads.head import HeadExpert
+from custodes.experts.heads.reading import PROBES, Reading
+from custodes.experts.heads.ridge import held_out_margins
 from custodes.models.base import Array, ScoringModel
 from custodes.models.cache import file_sha256
 from custodes.models.resolve import load_torch

@@ -27,7 +27,7 @@ from custodes.control import Control
 from custodes.conversation import Query
 from custodes.data.datasets import read_pairs
 from custodes.experts import LLMJudge, load_template
-from custodes.experts.template import JudgeTemplate, Question
+from custodes.experts.judges.template import JudgeTemplate, Question
 from custodes.models.resolve import load
 
 PLAIN = {

@@ -129,7 +129,7 @@ def plain_loop(folder: Path, model: Path, dtype: str) -> dict[str, float]:
     import yaml
 
     from custodes.data.datasets import read_prompts
-    from custodes.experts.head import load_expert
+    from custodes.experts.heads.head import load_expert
 
     began = time.monotonic()
     config = yaml.safe_load((folder / "config.yaml").read_text())["config"]

@@ -34,7 +34,7 @@ import numpy as np
 from custodes.control import Control
 from custodes.conversation import PreferencePair
 from custodes.data.datasets import read_pairs, read_prompts
-from custodes.experts.head import load_expert
+from custodes.experts.heads.head import load_expert
 from custodes.models import Sampling
 from custodes.models.resolve import load_torch
 from custodes.oversight.teachers.dpo import DpoTeacher, TeacherOptions

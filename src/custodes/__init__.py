@@ -10,7 +10,7 @@ from custodes.version import __version__
 if TYPE_CHECKING:
     from custodes.config import load_config
     from custodes.errors import CustodesError
-    from custodes.experts.head import load_expert
+    from custodes.experts.heads.head import load_expert
     from custodes.models.formats.export import export
     from custodes.models.resolve import load
     from custodes.oversight.config import OverseeConfig
@@ -38,7 +38,7 @@ _HOME = {
     "export": "models.formats.export",
     "load": "models.resolve",
     "load_config": "config",
-    "load_expert": "experts.head",
+    "load_expert": "experts.heads.head",
     "oversee": "oversight.run",
     "read_lineage": "runs",
     "write_report": "report",

@@ -202,7 +202,7 @@ def models_export(
 
 def experts_list() -> None:
     """List the Experts that ship with custodes, and the results on their cards."""
-    from custodes.experts.head import load_expert, shipped
+    from custodes.experts.heads.head import load_expert, shipped
 
     cards = [load_expert(name).card for name in shipped()]
     _table(
@@ -244,7 +244,7 @@ def experts_fit(
         share: Share of the prompts in part a, in (0, 1).
         seed: Draws the folds, the shuffled-label twins and the bootstrap samples.
     """
-    from custodes.experts.fit import fit_head
+    from custodes.experts.heads.fit import fit_head
     from custodes.progress import console
 
     with console() as progress:

@@ -12,9 +12,9 @@ from custodes.conversation import Message, Query, user_chat
 from custodes.data.datasets import read_pairs
 from custodes.errors import ConfigError, DataError, ModelError
 from custodes.experts.expert import Expert
-from custodes.experts.fit import fit_head
-from custodes.experts.head import HeadExpert, load_expert, shipped
-from custodes.experts.reading import (
+from custodes.experts.heads.fit import fit_head
+from custodes.experts.heads.head import HeadExpert, load_expert, shipped
+from custodes.experts.heads.reading import (
     CONVERSATION_BYTES,
     RESPONSE_BYTES,
     Reading,
@@ -23,7 +23,7 @@ from custodes.experts.reading import (
 )
 from support.preferences import READINGS, CountingModel, make_pairs, write_pairs
 
-SHIPPED = Path(fit_head.__code__.co_filename).parents[1] / "data" / "experts"
+SHIPPED = Path(fit_head.__code__.co_filename).parents[2] / "data" / "experts"
 GOALS = {"helpfulness": 0.80, "harmlessness": 0.68}
 
 

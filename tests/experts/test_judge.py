@@ -21,8 +21,8 @@ from custodes.experts import (
     require_some,
 )
 from custodes.experts.expert import DOMAINS, Rating
-from custodes.experts.order_swap import wilson
-from custodes.experts.template import JudgeTemplate, parse_choice, parse_grade
+from custodes.experts.judges.order_swap import wilson
+from custodes.experts.judges.template import JudgeTemplate, parse_choice, parse_grade
 from custodes.models.endpoint.model import EndpointModel
 from custodes.models.endpoint.server import Patience
 from support.openai_server import OpenAIServer, hang

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from custodes.experts.platt import (
+from custodes.experts.heads.platt import (
     Platt,
     brier_score,
     calibration_error,

@@ -32,8 +32,8 @@ from custodes.oversight.events import (
     decode,
     encode,
 )
-from custodes.oversight.gold import GoldMeasurement
-from custodes.oversight.panel import Quantity
+from custodes.oversight.gold.panel import Quantity
+from custodes.oversight.gold.score import GoldMeasurement
 from custodes.oversight.roles import Evidence
 
 CONTROL = Control("c", None, "not yet", {"n": 0})

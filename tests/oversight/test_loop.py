@@ -27,14 +27,14 @@ from custodes.oversight.events import (
     WorkerCard,
     encode,
 )
-from custodes.oversight.gold import GoldPanel, SimulatedScorer
+from custodes.oversight.gold.score import GoldPanel, SimulatedScorer
 from custodes.oversight.log import History
 from custodes.oversight.loop import Loop, Roles
 from custodes.oversight.overseer import OverseerOptions, ThresholdOverseer
 from custodes.oversight.perturbations.kinds import FlippedExpert, Jailbreak, Perturbation
 from custodes.oversight.perturbations.schedule import Schedule
 from custodes.oversight.roles import Overseer, Verdict, Worker
-from custodes.oversight.summary import summarise
+from custodes.oversight.summary.summary import summarise
 from custodes.oversight.teachers.null import NullTeacher
 from custodes.oversight.teachers.preference_pairs import PreferenceData
 from custodes.oversight.users.dataset import DatasetUser

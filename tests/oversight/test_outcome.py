@@ -11,14 +11,14 @@ import pytest
 
 from custodes.control import Control
 from custodes.oversight.config import OverseeConfig
-from custodes.oversight.decisions import Decision, wrong_decisions
 from custodes.oversight.events import GoldCard, GoldEvent, StartEvent, WorkerCard
-from custodes.oversight.gold import GoldMeasurement
+from custodes.oversight.gold.panel import Quantity
+from custodes.oversight.gold.score import GoldMeasurement
 from custodes.oversight.log import History
-from custodes.oversight.outcome import Outcome, outcome_of, sentences
 from custodes.oversight.overseer import OverseerOptions, ThresholdOverseer
-from custodes.oversight.panel import Quantity
 from custodes.oversight.run import oversee
+from custodes.oversight.summary.decisions import Decision, wrong_decisions
+from custodes.oversight.summary.outcome import Outcome, outcome_of, sentences
 from custodes.runs import read_events
 
 IDS = tuple(f"q{i}" for i in range(40))

@@ -15,7 +15,7 @@ from custodes.oversight.events import (
     StepEvent,
     WorkerCard,
 )
-from custodes.oversight.gold import GoldMeasurement
+from custodes.oversight.gold.score import GoldMeasurement
 from custodes.oversight.log import History
 from custodes.oversight.perturbations.outcomes import outcomes
 

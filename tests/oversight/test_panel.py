@@ -15,9 +15,9 @@ from custodes.oversight.build import build_roles
 from custodes.oversight.config import OverseeConfig
 from custodes.oversight.controls.coherence import coherence_controls
 from custodes.oversight.events import GoldEvent, decode, encode
-from custodes.oversight.gold import GoldMeasurement
+from custodes.oversight.gold.panel import Panel, Quantity, quantity_change, refuses, repetition
+from custodes.oversight.gold.score import GoldMeasurement
 from custodes.oversight.log import History
-from custodes.oversight.panel import Panel, Quantity, quantity_change, refuses, repetition
 from custodes.oversight.worker import ModelWorker
 from custodes.progress import silent
 from custodes.training.noise import add_noise

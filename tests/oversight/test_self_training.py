@@ -19,11 +19,11 @@ from custodes.models import Sampling
 from custodes.models.base import Array
 from custodes.models.resolve import load_torch
 from custodes.oversight.events import GoldPrompt, StartEvent, WorkerCard
-from custodes.oversight.gold import GoldPanel
+from custodes.oversight.gold.score import GoldPanel
 from custodes.oversight.loop import Roles
 from custodes.oversight.overseer import NullOverseer
 from custodes.oversight.self_training import SelfTrainingConfig, self_train, train_generations
-from custodes.oversight.summary import summarise
+from custodes.oversight.summary.summary import summarise
 from custodes.oversight.teachers.dpo import TeacherOptions
 from custodes.oversight.teachers.selectors import ChanceExpert, LikelihoodExpert
 from custodes.oversight.worker import ModelWorker

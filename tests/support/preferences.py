@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from custodes.conversation import Chat, PreferencePair
-from custodes.experts.reading import Reading
+from custodes.experts.heads.reading import Reading
 from custodes.models.base import Array, Sampling, TokenLogprobs, Usage
 
 WIDTH = 16

@@ -14,7 +14,7 @@ import numpy as np
 from custodes.control import Control
 from custodes.experts.expert import DOMAINS, Rating
 from custodes.oversight.overseer import OverseerOptions, ThresholdOverseer
-from custodes.oversight.summary import read_timings, summarise
+from custodes.oversight.summary.summary import read_timings, summarise
 from custodes.runs import RunFolder
 
 ANSWERS = (

@@ -25,8 +25,8 @@ from custodes.diff.inference.hypotheses import FAMILIES
 from custodes.diff.inference.randomization import SignFlips
 from custodes.diff.responses import Aligned
 from custodes.errors import DataError
-from custodes.experts.order_swap import OrderSwap, preferences
-from custodes.experts.template import Choice
+from custodes.experts.judges.order_swap import OrderSwap, preferences
+from custodes.experts.judges.template import Choice
 from custodes.models.base import LanguageModel, Sampling
 from custodes.text import one_line
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from custodes.experts.abstention import require_some
-    from custodes.experts.calibration import Calibration
     from custodes.experts.ensemble import EnsembleExpert
     from custodes.experts.human import HumanExpert
-    from custodes.experts.judge import LLMJudge
+    from custodes.experts.judges.calibration import Calibration
+    from custodes.experts.judges.judge import LLMJudge
+    from custodes.experts.judges.order_swap import OrderSwap, Preference
+    from custodes.experts.judges.template import JudgeTemplate, load_template
     from custodes.experts.null import NullExpert, SimulatedExpert
-    from custodes.experts.order_swap import OrderSwap, Preference
-    from custodes.experts.template import JudgeTemplate, load_template
 
 __all__ = [
     "Calibration",
@@ -30,16 +30,16 @@ __all__ = [
 ]
 
 _HOME = {
-    "Calibration": "calibration",
+    "Calibration": "judges.calibration",
     "EnsembleExpert": "ensemble",
     "HumanExpert": "human",
-    "JudgeTemplate": "template",
-    "LLMJudge": "judge",
+    "JudgeTemplate": "judges.template",
+    "LLMJudge": "judges.judge",
     "NullExpert": "null",
-    "OrderSwap": "order_swap",
-    "Preference": "order_swap",
+    "OrderSwap": "judges.order_swap",
+    "Preference": "judges.order_swap",
     "SimulatedExpert": "null",
-    "load_template": "template",
+    "load_template": "judges.template",
     "require_some": "abstention",
 }
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from custodes.conversation import Query
 from custodes.errors import RunError
 from custodes.experts.expert import Rating
-from custodes.experts.grades import grades_vary
+from custodes.experts.judges.grades import grades_vary
 from custodes.runs.events import EventLog
 from custodes.text import visible
 

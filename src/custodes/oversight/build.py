@@ -11,7 +11,7 @@ from custodes.data.datasets import read_demonstrations, read_pairs, read_prompts
 from custodes.errors import ConfigError, DataError
 from custodes.experts import EnsembleExpert, HumanExpert, LLMJudge, SimulatedExpert
 from custodes.experts.expert import Expert
-from custodes.experts.head import HeadExpert, load_expert
+from custodes.experts.heads.head import HeadExpert, load_expert
 from custodes.models import Sampling
 from custodes.models.resolve import load, parse
 from custodes.oversight.config import (
@@ -36,10 +36,10 @@ from custodes.oversight.events import (
     StartEvent,
     WorkerCard,
 )
-from custodes.oversight.gold import GoldPanel, Scorer, SimulatedScorer
+from custodes.oversight.gold.panel import Panel
+from custodes.oversight.gold.score import GoldPanel, Scorer, SimulatedScorer
 from custodes.oversight.loop import Roles
 from custodes.oversight.overseer import ThresholdOverseer
-from custodes.oversight.panel import Panel
 from custodes.oversight.perturbations.schedule import Schedule, WeightNoise
 from custodes.oversight.perturbations.weights import add_weight_noise
 from custodes.oversight.roles import Teacher

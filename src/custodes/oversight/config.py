@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from custodes.errors import ConfigError, near_misses
 from custodes.experts.expert import DOMAINS
 from custodes.models.simulated import Dynamics
-from custodes.oversight.gold import GoldOptions
+from custodes.oversight.gold.score import GoldOptions
 from custodes.oversight.overseer import OverseerOptions
 from custodes.oversight.perturbations.schedule import Perturbation
 from custodes.oversight.teachers.dpo import TeacherOptions

@@ -19,8 +19,8 @@ from custodes.conversation import Query
 from custodes.errors import RunError
 from custodes.experts.expert import Rating
 from custodes.oversight.controls.serving import ServingCheck
-from custodes.oversight.gold import GoldMeasurement
-from custodes.oversight.panel import Quantity
+from custodes.oversight.gold.panel import Quantity
+from custodes.oversight.gold.score import GoldMeasurement
 from custodes.oversight.roles import Evidence, Verdict
 from custodes.runs.events import Event
 from custodes.runs.lineage import Checkpoint
@@ -186,8 +186,8 @@ class GoldEvent:
         step: The step after or before which it was taken; -1 before the loop.
         checkpoint: Number of the checkpoint.
         domains: The scores, by domain.
-        panel: What was measured beside them, by name of the quantity (`custodes.oversight.panel`);
-            empty where nothing was.
+        panel: What was measured beside them, by name of the quantity; empty where nothing was
+            (`custodes.oversight.gold.panel`).
     """
 
     kind: ClassVar[str] = "gold"

@@ -34,9 +34,9 @@ from custodes.oversight.events import (
     StepEvent,
     VerdictEvent,
 )
-from custodes.oversight.gold import GoldPanel
+from custodes.oversight.gold.panel import Panel
+from custodes.oversight.gold.score import GoldPanel
 from custodes.oversight.log import History, OversightLog
-from custodes.oversight.panel import Panel
 from custodes.oversight.perturbations.effects import Disturbed, Effects, shares
 from custodes.oversight.perturbations.schedule import Disturbance, Schedule
 from custodes.oversight.roles import Overseer, Teacher, User, Worker

@@ -13,7 +13,7 @@ from custodes.oversight.config import OverseeConfig
 from custodes.oversight.controls.bookkeeping import OverseerPlan
 from custodes.oversight.events import AuditEvent, GoldEvent, VerdictEvent, decode
 from custodes.oversight.loop import Loop, Roles
-from custodes.oversight.summary import read_timings, summarise
+from custodes.oversight.summary.summary import read_timings, summarise
 from custodes.oversight.teachers.null import NullTeacher
 from custodes.oversight.teachers.sham import ShamTeacher
 from custodes.progress import Progress, silent

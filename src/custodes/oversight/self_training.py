@@ -22,12 +22,12 @@ from custodes.experts.expert import Expert
 from custodes.oversight.build import SOURCES, build_roles, describe
 from custodes.oversight.config import HeadOptions, OverseeConfig, WorkerOptions
 from custodes.oversight.events import EndEvent, StartEvent
-from custodes.oversight.gold import GoldOptions
+from custodes.oversight.gold.score import GoldOptions
 from custodes.oversight.loop import Loop, Roles
 from custodes.oversight.overseer import NullOverseer
 from custodes.oversight.perturbations.effects import Disturbed
 from custodes.oversight.run import not_complete
-from custodes.oversight.summary import read_timings, summarise
+from custodes.oversight.summary.summary import read_timings, summarise
 from custodes.oversight.teachers.dpo import DpoTeacher, TeacherOptions
 from custodes.oversight.teachers.selectors import ChanceExpert, LikelihoodExpert
 from custodes.oversight.teachers.trainable import trainable

@@ -9,7 +9,7 @@ import pytest
 
 from custodes.control import Control
 from custodes.oversight.controls import teaching
-from custodes.oversight.gold import GoldMeasurement
+from custodes.oversight.gold.score import GoldMeasurement
 from custodes.oversight.log import History
 
 

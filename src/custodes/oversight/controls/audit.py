@@ -23,7 +23,7 @@ from custodes.experts.null import SimulatedExpert, simulated_pairs
 from custodes.experts.sanity import sanity_control
 from custodes.oversight.controls.unseen import gold_unseen_in_log
 from custodes.oversight.events import StepEvent
-from custodes.oversight.gold import GoldMeasurement, GoldPanel
+from custodes.oversight.gold.score import GoldMeasurement, GoldPanel
 from custodes.oversight.log import History
 from custodes.oversight.users.domain_classifier import FOLDS, DomainClassifier
 from custodes.statistics import correlation

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from custodes.control import Control
 from custodes.oversight.events import GoldEvent
+from custodes.oversight.gold.panel import COHERENCE, REPETITION, Quantity
 from custodes.oversight.log import History
-from custodes.oversight.panel import COHERENCE, REPETITION, Quantity
 from custodes.statistics import PairedChange, paired_change
 
 __all__ = ["coherence_controls"]

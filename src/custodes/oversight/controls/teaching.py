@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from custodes.control import Control
 from custodes.oversight.events import CheckpointEvent, GoldEvent
-from custodes.oversight.gold import GoldMeasurement, gold_change
+from custodes.oversight.gold.score import GoldMeasurement, gold_change
 from custodes.oversight.log import History
 from custodes.statistics import PairedChange, paired_change
 

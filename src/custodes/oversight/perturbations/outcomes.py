@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from custodes.oversight.events import PlannedPerturbation
-from custodes.oversight.gold import gold_change
+from custodes.oversight.gold.score import gold_change
 from custodes.oversight.log import History
 from custodes.oversight.perturbations.recovery import Recovery, recovery
 from custodes.statistics import Interval

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from custodes.control import Control
-from custodes.oversight.decisions import Decision
-from custodes.oversight.gold import GoldMeasurement, SimulatedScorer, gold_change
-from custodes.oversight.log import History
-from custodes.oversight.panel import (
+from custodes.oversight.gold.panel import (
     COHERENCE,
     OVER_REFUSAL,
     REPETITION,
@@ -22,6 +19,9 @@ from custodes.oversight.panel import (
     Quantity,
     quantity_change,
 )
+from custodes.oversight.gold.score import GoldMeasurement, SimulatedScorer, gold_change
+from custodes.oversight.log import History
+from custodes.oversight.summary.decisions import Decision
 from custodes.statistics import Interval
 
 __all__ = ["Effect", "Outcome", "PanelEffect", "outcome_of", "sentences"]
@@ -61,7 +61,7 @@ class PanelEffect:
     """What became of a quantity of the panel between the first and the last checkpoint.
 
     Attributes:
-        quantity: Its name (`custodes.oversight.panel`).
+        quantity: Its name (`custodes.oversight.gold.panel`).
         before: Mean at the first checkpoint.
         after: Mean at the last.
         change: Their difference.

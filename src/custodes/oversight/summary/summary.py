@@ -13,14 +13,14 @@ from custodes.control import Control, failed
 from custodes.experts.expert import Rating
 from custodes.oversight.controls.bookkeeping import OverseerPlan
 from custodes.oversight.controls.of_log import run_controls
-from custodes.oversight.decisions import wrong_decisions
 from custodes.oversight.events import GoldEvent, VerdictEvent
-from custodes.oversight.gold import gold_change
+from custodes.oversight.gold.panel import Quantity, quantity_change
+from custodes.oversight.gold.score import gold_change
 from custodes.oversight.log import History
-from custodes.oversight.outcome import Outcome, outcome_of, sentences
-from custodes.oversight.panel import Quantity, quantity_change
 from custodes.oversight.perturbations.outcomes import outcomes
 from custodes.oversight.roles import Overseer
+from custodes.oversight.summary.decisions import wrong_decisions
+from custodes.oversight.summary.outcome import Outcome, outcome_of, sentences
 from custodes.runs.events import Event
 from custodes.runs.log import read_log
 

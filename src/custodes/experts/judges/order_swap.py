@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from custodes.control import Control
-from custodes.experts.template import Choice
+from custodes.experts.judges.template import Choice
 from custodes.statistics import Interval
 
 __all__ = ["CHANCE", "MOST_FLIPS", "OrderSwap", "Preference", "preferences", "wilson"]

@@ -11,10 +11,10 @@ import numpy as np
 from custodes.conversation import PreferencePair, user_chat
 from custodes.data.datasets import read_pairs
 from custodes.errors import ConfigError, DataError, near_misses
-from custodes.experts.card import Anchor, Card, Provenance, write_card
 from custodes.experts.expert import DOMAINS
-from custodes.experts.fitted import FOLDS, Fitted, Part, fit_features, part_of, prompt_key
-from custodes.experts.reading import Reading, read_features
+from custodes.experts.heads.card import Anchor, Card, Provenance, write_card
+from custodes.experts.heads.fitted import FOLDS, Fitted, Part, fit_features, part_of, prompt_key
+from custodes.experts.heads.reading import Reading, read_features
 from custodes.models.base import Array, ScoringModel
 from custodes.models.cache import file_sha256
 from custodes.progress import Progress, silent

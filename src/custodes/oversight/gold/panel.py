@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from custodes.conversation import Query
+from custodes.experts.heads.reading import cut, trimmed
 from custodes.experts.likelihood_features import LIKELIHOOD_FEATURES, likelihood_features
-from custodes.experts.reading import cut, trimmed
 from custodes.experts.refusal import refusal_score
 from custodes.models.exchange import ExchangeModel
 from custodes.models.resolve import load_torch
-from custodes.oversight.gold import GoldMeasurement
+from custodes.oversight.gold.score import GoldMeasurement
 from custodes.oversight.worker import ModelWorker
 from custodes.seeds import derive
 from custodes.statistics import Interval, bootstrap_mean

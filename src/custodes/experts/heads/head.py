@@ -15,10 +15,10 @@ import numpy as np
 
 from custodes.conversation import Chat, Query, user_chat
 from custodes.errors import ConfigError, DataError, ModelError, near_misses
-from custodes.experts.card import Card, card_path, read_card
 from custodes.experts.expert import Rating
-from custodes.experts.platt import Platt, sigmoid
-from custodes.experts.reading import read_features
+from custodes.experts.heads.card import Card, card_path, read_card
+from custodes.experts.heads.platt import Platt, sigmoid
+from custodes.experts.heads.reading import read_features
 from custodes.experts.scope import out_of_scope
 from custodes.models.base import Array, ScoringModel
 from custodes.models.cache import file_sha256, short_version
@@ -29,7 +29,7 @@ TOLERANCE = 0.25
 """How far, in logits, a base may be off the card's scores. Kernels and batches move them by some
 hundredths, another model by whole logits."""
 
-_SHIPPED = Path(__file__).parents[1] / "data" / "experts"
+_SHIPPED = Path(__file__).parents[2] / "data" / "experts"
 
 
 class HeadExpert:

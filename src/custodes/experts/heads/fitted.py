@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custodes.conversation import PreferencePair
-from custodes.experts.card import Bounds, HeldOut, Twins
-from custodes.experts.platt import Platt, brier_score, calibration_error, pairwise_scale
-from custodes.experts.ridge import (
+from custodes.experts.heads.card import Bounds, HeldOut, Twins
+from custodes.experts.heads.platt import Platt, brier_score, calibration_error, pairwise_scale
+from custodes.experts.heads.ridge import (
     RIDGES,
     best_ridge,
     fold_numbers,

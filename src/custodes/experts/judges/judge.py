@@ -18,10 +18,10 @@ from typing import Any, Literal
 from custodes.control import Control
 from custodes.conversation import Message, Query
 from custodes.errors import ConfigError
-from custodes.experts.calibration import Calibration
 from custodes.experts.expert import Rating
-from custodes.experts.grades import grades_vary
-from custodes.experts.order_swap import (
+from custodes.experts.judges.calibration import Calibration
+from custodes.experts.judges.grades import grades_vary
+from custodes.experts.judges.order_swap import (
     CHANCE,
     MOST_FLIPS,
     OrderSwap,
@@ -29,7 +29,7 @@ from custodes.experts.order_swap import (
     preferences,
     wilson,
 )
-from custodes.experts.template import (
+from custodes.experts.judges.template import (
     JudgeTemplate,
     load_template,
     parse_choice,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from custodes.control import Control
 from custodes.errors import DataError
-from custodes.experts.reading import Reading
+from custodes.experts.heads.reading import Reading
 from custodes.runs.files import write_json
 
 __all__ = [

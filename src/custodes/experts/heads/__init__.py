@@ -1,0 +1,1 @@
+"""Heads: Experts that read the hidden states of a frozen model."""

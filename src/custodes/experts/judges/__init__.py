@@ -1,0 +1,1 @@
+"""Judges: Experts that are language models, asked in words."""

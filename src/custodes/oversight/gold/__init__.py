@@ -1,0 +1,1 @@
+"""The gold score and what is measured beside it."""

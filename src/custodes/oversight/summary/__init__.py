@@ -1,0 +1,1 @@
+"""The summary of a run, rebuilt from its log."""
