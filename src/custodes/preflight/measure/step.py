@@ -200,7 +200,9 @@ def measured(
     schedule = case.schedule
     optimizer = optimizer_of(trainer)
     weights = _trained(case.subject.model, optimizer)
-    before = {id(w): w.detach().clone() for w in weights.values()}
+    # The snapshot has a copy of each trained weight already: no second one.
+    kept = case.snapshot.copies()
+    before = {id(w): kept[id(w)] if id(w) in kept else w.detach().clone() for w in weights.values()}
     prints = fingerprints(*models_of(case))
     target = target_of(case, answers)
     start = target.measure() if target is not None else None
