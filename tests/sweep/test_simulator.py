@@ -46,6 +46,9 @@ def test_budget_cooldown_and_intercepts_are_the_overseers():
     model = LoopModel(overseer_steps=2.0, cooldown=3.0, max_retrains=3.0, **failing)
     steps = np.flatnonzero(simulate(model, 20).retrains[0] >= 0)
     assert steps.tolist() == [1, 5, 9]
+    every = LoopModel(overseer_steps=1.0, cooldown=2.0, max_retrains=3.0, **failing)
+    # The loop's own: step - last <= cooldown is too early. The first has 8 ratings at step 0.
+    assert np.flatnonzero(simulate(every, 20).retrains[0] >= 0).tolist() == [0, 3, 6]
     few = LoopModel(batch=4.0, min_ratings=9.0, overseer_steps=2.0, **failing)
     assert (simulate(few, 20).retrains == -1).all()
 
