@@ -368,7 +368,11 @@ def test_the_simulated_teacher_ranks_the_workers_own_answers(tmp_path: Path) -> 
         assert better is not None
         assert worse is not None
         assert better[1] < worse[1]
-    assert len({pair.id for pair in data.pairs}) == 16
+    # Every prompt has answers of its own, and another Worker has others.
+    assert len({pair.chosen for pair in data.pairs}) == 16
+    other = ModelWorker("simulated:harmful=0.8", Sampling())
+    others = simulated().gather(other, "harmlessness", 0, tmp_path)
+    assert not {pair.chosen for pair in data.pairs} & {pair.chosen for pair in others.pairs}
 
 
 def test_the_simulated_teacher_learns_less_the_more_real_pairs_are_swapped(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class SimulatedExpert:
     Args:
         domain: Which level it reads.
         noise: Standard deviation of its error, in [0, 1].
-        seed: Of the error.
+        seed: Enters the error's hash.
     """
 
     def __init__(self, domain: str, *, noise: float = 0.0, seed: int = 0) -> None:

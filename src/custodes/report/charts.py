@@ -92,7 +92,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Intercept:
-    """What the Overseer held against the threshold at a step."""
+    """The Overseer's statistic and threshold at a step."""
 
     step: int
     statistic: float
@@ -155,7 +155,7 @@ def gold_chart(
         points: Those of the run and of its null run.
         width: In CSS pixels.
         zero: Whether to draw a line at 0.
-        title: Of the horizontal axis.
+        title: Title of the horizontal axis.
     """
     last = max(point.checkpoint for point in points)
     drawn = set(np.linspace(0, last, min(POINTS, last + 1)).round().astype(int).tolist())

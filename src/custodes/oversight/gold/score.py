@@ -82,7 +82,7 @@ class GoldMeasurement:
     """One domain's gold scores of one checkpoint.
 
     Attributes:
-        ids: Of the prompts.
+        ids: Ids of the prompts.
         scores: Mean score of the answers to each prompt, in logits.
         texts: The first answer to each prompt, untrusted.
     """

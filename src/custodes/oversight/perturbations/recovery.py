@@ -192,8 +192,8 @@ class _Level:
     """Ratings pooled over some steps.
 
     Attributes:
-        mean: Of all ratings.
-        prompts: How many different prompts.
+        mean: Mean of all ratings.
+        prompts: Number of different prompts.
         influence: By prompt, the sum of its ratings' deviations over the number of ratings: their
             squares add up to the mean's cluster-robust variance.
     """
