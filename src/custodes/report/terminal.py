@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Line", "print_lines", "print_summary"]
 
 ROWS = 8
+WRAPPED = 4
+"""Rows of a table whose cells take several lines."""
 """Longest table; of more rows as many are shown, evenly spaced."""
 
 
@@ -191,7 +193,7 @@ def _print_perturbations(console: Console, rows: Sequence[Mapping[str, Any]]) ->
             if row["recovery"]["outcome"] == "recovered"
             else "–",
         ]
-        for row in shown(rows, ROWS).rows
+        for row in shown(rows, WRAPPED).rows
     ]
     _table(console, ["perturbation", "ratings of", "outcome", ">recovery"], cells, len(rows))
 
