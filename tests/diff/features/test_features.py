@@ -107,7 +107,7 @@ def test_equal_indicators_are_one() -> None:
     indicators = from_masks(
         [Indicator("feature", "f", x) for x in "abc"], [mask, ~mask, mask.copy()], 3
     )
-    assert [c.statement for c in without_duplicates(indicators).indicators] == ["a", "b"]
+    assert [c.statement for c in without_duplicates(indicators).items] == ["a", "b"]
 
 
 def test_clusters_do_not_depend_on_who_answered_and_find_groups() -> None:
