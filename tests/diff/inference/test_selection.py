@@ -218,6 +218,13 @@ def test_components_co_occur_and_are_there_without_the_finding() -> None:
     assert components(conditional, Remaining.start(conditional), 0, 0.1, rescore)[0] == []
 
 
+def test_a_component_explains_what_agrees_with_it() -> None:
+    finding, beside = list(range(30)), [*range(10), *range(30, 42)]
+    pool = pool_of(finding, beside, beside[:-2])
+    rescore = rescore_by_count(pool, needed=8)
+    assert components(pool, Remaining.start(pool).less(0), 0, 0.1, rescore)[0] == [1]
+
+
 def test_a_component_is_there_without_the_other_changes() -> None:
     finding, other = list(range(30)), list(range(50, 80))
     beside = [*range(10), *range(50, 62)]
