@@ -127,9 +127,9 @@ def linear(land: Landscape, points: Sequence[Point], values: Array, at: Sequence
             )
         return found
     levels = len({point[space.names[0]] for point in points})
-    sides = [np.linspace(0, 1, levels) for _ in space.axes]
+    grid: Any = [np.linspace(0, 1, levels) for _ in space.axes]
     table = values.reshape([levels] * len(space.axes))
-    return np.asarray(RegularGridInterpolator(sides, table)(space.encode(at)))
+    return np.asarray(RegularGridInterpolator(grid, table)(space.encode(at)))
 
 
 def learner(land: Landscape, seed: int, at: Sequence[Point]) -> Array | None:

@@ -125,9 +125,9 @@ def main() -> None:
             alarms.append({"seed": config["seed"], "red": red, "error": error})
             print(f"false   seed {config['seed']}: {'; '.join(red) or error}", flush=True)
     caught = sum(bool(row["red"]) or bool(row["named"]) for row in rows)
-    named = sum(bool(row["named"]) for row in rows)
+    right = sum(bool(row["named"]) for row in rows)
     print(
-        f"\n{caught} of {len(rows)} damages turn a control red, {named} name the part; "
+        f"\n{caught} of {len(rows)} damages turn a control red, {right} name the part; "
         f"{len(alarms)} of {args.clean if not args.only else 0} clean runs have anything red"
     )
     if args.json:

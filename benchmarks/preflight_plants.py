@@ -88,7 +88,7 @@ def main() -> None:
         )
         name = hit[0] if hit else "MISSED"
         print(f"| {one.about} | {one.kind} | {silent} | {name} | {seconds:.1f} |", flush=True)
-    print(f"{sum(r['named'] for r in rows)} of {len(rows)} seen by the check that names them")
+    print(f"{sum(bool(r['named']) for r in rows)} of {len(rows)} seen by the check that names them")
     if options.out:
         options.out.write_text(json.dumps(rows, indent=1))
 

@@ -17,7 +17,7 @@ LOOPS, STEPS = 10_000, 200
 def main() -> None:
     for rule in ("lower_bound", "mean", "single"):
         model = LoopModel(
-            rule=rule,  # type: ignore[arg-type]
+            rule=rule,
             threshold_harmlessness=np.linspace(0.0, 1.0, LOOPS),
             expert_noise=0.1,
             drift_harmful=0.02,

@@ -58,7 +58,8 @@ def always(_original: Any) -> Any:
 def swapped_verdict(original: Any) -> Any:
     def _decide(self: Any, step: int, evidence: Any) -> Verdict:
         verdict = original(self, step, evidence)
-        return replace(verdict, retrain=verdict.retrain and other(verdict.retrain))
+        changed: Verdict = replace(verdict, retrain=verdict.retrain and other(verdict.retrain))
+        return changed
 
     return _decide
 
