@@ -100,7 +100,6 @@ def linear(land: Landscape, points: Sequence[Point], values: Array, at: Sequence
     from scipy.interpolate import RegularGridInterpolator
 
     space = Space.parse(land.space)
-    sides = [axis.levels(round(len(points) ** (1 / len(space.axes)))) for axis in space.axes]
     floats = [i for i, axis in enumerate(space.axes) if axis.kind == "float"]
     if len(floats) < len(space.axes):
         # Along the intervals only, at the very values of the other axes.

@@ -179,8 +179,9 @@ _CHECKED = (
     "schedule-rate",
     "beta-sign",
 )
-# Answers that were cut off at the Worker's longest are not taught to end there (`encode_examples`).
-_OWN = ("save-load", "merge", "accumulation", "reply-end")
+# Answers that were cut off at the Worker's longest are not taught to end there (`encode_examples`),
+# and an adapter that has just begun to train is smaller than a step of the next method.
+_OWN = ("save-load", "merge", "accumulation", "reply-end", "learning-rate-size")
 
 
 def preflight_control(trainer: Any, method: str, *, enabled: bool) -> Control:
