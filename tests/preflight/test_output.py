@@ -131,7 +131,7 @@ def test_the_callback_stops_a_bad_training(built):
 
 
 def test_the_callback_checks_again_and_changes_nothing(built, tmp_path):
-    from custodes.preflight.measure.snapshot import checksum
+    from custodes.preflight.measure.checksum import checksum
 
     plain = built("sft")
     with quiet():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from custodes.preflight.case import Case
-from custodes.preflight.measure.snapshot import checksum
+from custodes.preflight.measure.checksum import checksum
 from custodes.preflight.registry import check, not_tested, verdict
 from custodes.preflight.result import Verdict
 
