@@ -11,7 +11,6 @@ from custodes.preflight.plants.trainers import quiet
 from custodes.preflight.result import Result, TokenRow
 from custodes.preflight.script import check_script
 
-pytest_plugins = ["custodes.preflight.pytest_plugin", "pytester"]
 
 BAD = Result(
     "weights-move",
