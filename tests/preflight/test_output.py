@@ -11,7 +11,6 @@ from custodes.preflight.plants.trainers import quiet
 from custodes.preflight.result import Result, TokenRow
 from custodes.preflight.script import check_script
 
-
 BAD = Result(
     "weights-move",
     "step",
