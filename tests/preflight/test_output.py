@@ -11,8 +11,6 @@ from custodes.preflight.plants.trainers import quiet
 from custodes.preflight.result import Result, TokenRow
 from custodes.preflight.script import check_script
 
-pytest_plugins = ["pytester"]
-
 BAD = Result(
     "weights-move",
     "step",
@@ -131,7 +129,7 @@ def test_the_callback_stops_a_bad_training(built):
 
 
 def test_the_callback_checks_again_and_changes_nothing(built, tmp_path):
-    from custodes.preflight.measure.snapshot import checksum
+    from custodes.preflight.measure.checksum import checksum
 
     plain = built("sft")
     with quiet():

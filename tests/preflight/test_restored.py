@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from custodes.preflight import check
-from custodes.preflight.measure.snapshot import Snapshot, checksum
+from custodes.preflight.measure.checksum import checksum
+from custodes.preflight.measure.snapshot import Snapshot
 from custodes.preflight.plants.tiny import demonstrations, tiny_model
 from custodes.preflight.plants.trainers import KINDS, build, lora, quiet
 

@@ -46,13 +46,17 @@ def check_page(one: Check, planted: list[Plant]) -> str:
         f"- Applies to: {kinds}",
         f"- Passes: {one.expected}",
         f"- Remedy: {one.remedy}",
-        f"- Would have caught: {_links(one.reference)}",
+        f"- Would have caught: {_links(one.reference)}"
+        if not one.reference.startswith("docs/")
+        else "- An invariant; no issue is cited for it",
         "",
     ]
     mine = [plant for plant in planted if one.id in plant.checks]
     if mine:
         lines += ["The self-test plants these bugs for it:", ""]
-        lines += [f"- `{p.id}` ({_NAMES[p.kind]}): {p.about} {_links(p.reference)}" for p in mine]
+        lines += [
+            f"- `{p.id}` ({_NAMES[p.kind]}): {p.about} {_links(p.reference)}".rstrip() for p in mine
+        ]
         lines.append("")
     lines.append(f"Run it alone: `check(trainer, only=[{one.id!r}])`. Leave it out: `skip`.")
     return "\n".join(lines) + "\n"

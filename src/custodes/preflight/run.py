@@ -70,7 +70,7 @@ def check(
     results: list[Result] = []
     decoded: tuple[TokenRow, ...] = ()
     with _quiet():
-        snapshot = Snapshot([trainer])
+        snapshot = Snapshot([trainer], uncopied=_others(trainer))
         limits = Limits(seconds, rows=rows, reward_seconds=reward_seconds)
         case = Case(trainer, snapshot, limits, expert, frozenset(only))
         try:
@@ -86,6 +86,19 @@ def check(
     if not only or "step" in only or UNCHANGED.id in only:
         results.append(_unchanged(differences))
     return Report(description, tuple(results), decoded, time.monotonic() - began, rank)
+
+
+def _others(trainer: Any) -> list[Any]:
+    """Return the weights of reference and reward models that are not the trained model's."""
+    models = [getattr(trainer, "ref_model", None), *(getattr(trainer, "reward_funcs", None) or [])]
+    own = {id(p) for p in trainer.model.parameters()} if hasattr(trainer, "model") else set()
+    return [
+        weight
+        for model in models
+        if hasattr(model, "parameters")
+        for weight in model.parameters()
+        if id(weight) not in own
+    ]
 
 
 def _result(one: Check, case: Case) -> Result:

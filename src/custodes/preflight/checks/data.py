@@ -124,7 +124,7 @@ def rows_differ(case: Case) -> Verdict:
     "data",
     expected="fewer than 5% of prompts, replies and texts are empty",
     remedy="filter empty rows out, and check the column names that a map() writes",
-    reference="huggingface/trl#2400",
+    reference="docs/guide/preflight.md",
 )
 def texts_present(case: Case) -> Verdict:
     """Prompts and replies are not empty."""
@@ -153,7 +153,7 @@ def texts_present(case: Case) -> Verdict:
     kinds=("dpo", "reward"),
     expected="fewer than 5% of pairs have the same text twice",
     remedy="drop rows whose chosen equals rejected, and check the map() that makes the pairs",
-    reference="huggingface/trl#2246; CarperAI/trlx#474",
+    reference="CarperAI/trlx#474",
 )
 def pairs_differ(case: Case) -> Verdict:
     """Chosen and rejected replies differ."""
@@ -245,7 +245,7 @@ def _pairs_by_form(rows: list[dict[str, Any]]) -> Verdict:
     kinds=("kto", "plain", "reward"),
     expected="both desirable and undesirable rows; more than one class; no label for all",
     remedy="check the label column: KTO needs both True and False",
-    reference="huggingface/trl#1862",
+    reference="docs/guide/preflight.md",
 )
 def labels_vary(case: Case) -> Verdict:
     """Labels are not all the same."""
@@ -270,7 +270,7 @@ def labels_vary(case: Case) -> Verdict:
     "data",
     expected="replies do not begin with their own prompt",
     remedy="leave the prompt out of completion, chosen and rejected: the trainer puts it first",
-    reference="huggingface/trl#1535",
+    reference="docs/guide/preflight.md",
 )
 def reply_without_prompt(case: Case) -> Verdict:
     """The prompt is not in the reply a second time."""
@@ -298,7 +298,7 @@ def reply_without_prompt(case: Case) -> Verdict:
     "data",
     expected="a reply shares more words with its own prompt than with that of another row",
     remedy="a map(), shuffle() or zip may have mixed the columns: build pairs row by row",
-    reference="huggingface/trl#3449",
+    reference="docs/guide/preflight.md",
 )
 def prompt_fits_reply(case: Case) -> Verdict:
     """Prompt and reply of a row belong together, by the rare words they share."""

@@ -88,7 +88,7 @@ def loss_falls(case: Case) -> Verdict:
     "step",
     expected="a step at the highest rate of the schedule does not undo what a small one gains",
     remedy="lower learning_rate",
-    reference="huggingface/trl#1101",
+    reference="docs/guide/preflight.md",
 )
 def step_overshoots(case: Case) -> Verdict:
     """The configured rate is not so high that the first step spoils the model."""

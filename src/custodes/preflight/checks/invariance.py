@@ -90,7 +90,7 @@ def padding_invariance(case: Case) -> Verdict:
     expected="a later token changes no earlier prediction",
     remedy="check the attention mask and attn_implementation: the model sees the answer it "
     "predicts",
-    reference="huggingface/transformers#30680",
+    reference="docs/guide/preflight.md",
 )
 def causal(case: Case) -> Verdict:
     """The model cannot see ahead."""
@@ -121,7 +121,7 @@ def causal(case: Case) -> Verdict:
     remedy="use an attention implementation that reads position ids (flash attention, or "
     "sdpa/eager "
     "masks made from them), or packing=False",
-    reference="huggingface/trl#3728; huggingface/transformers#31629",
+    reference="docs/guide/preflight.md",
 )
 def packing_boundaries(case: Case) -> Verdict:
     """Packed documents do not see one another."""

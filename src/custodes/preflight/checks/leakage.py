@@ -102,7 +102,7 @@ def evaluation_held_out(case: Case) -> Verdict:
     "data",
     expected="an evaluation set with rows wherever eval_strategy asks for one",
     remedy="pass an eval_dataset with rows, or set eval_strategy='no'",
-    reference="huggingface/transformers#29430",
+    reference="docs/guide/preflight.md",
 )
 def evaluation_rows(case: Case) -> Verdict:
     """Where evaluation is asked for, there is something to evaluate."""

@@ -165,7 +165,7 @@ def _compared(
     "theirs",
     remedy="compare the decoded mask (report.to_html()) with your data: completion_only_loss, "
     "assistant_only_loss, the template's {% generation %} marks, a custom collator",
-    reference="axolotl-ai-cloud/axolotl#1761; huggingface/trl#1414",
+    reference="axolotl-ai-cloud/axolotl#1761",
 )
 def trained_text(case: Case) -> Verdict:
     """The batch's mask marks the replies of the raw rows."""

@@ -21,7 +21,7 @@ def _has_weights(case: Case) -> None:
     "step",
     expected="no weight is NaN or infinite, and no tensor that should not be is all zeros",
     remedy="load the checkpoint again; float16 overflows where bfloat16 does not",
-    reference="huggingface/transformers#25446",
+    reference="docs/guide/preflight.md",
 )
 def weights_finite(case: Case) -> Verdict:
     """Weights are numbers."""
@@ -67,7 +67,7 @@ def trainable_weights(case: Case) -> Verdict:
     expected="the trainable adapter is the active one, and the base is frozen",
     remedy="model.set_adapter(name) for the adapter to train; check modules_to_save and merged "
     "state",
-    reference="huggingface/peft#1802",
+    reference="docs/guide/preflight.md",
 )
 def adapters(case: Case) -> Verdict:
     """The adapter that is trained is the one that answers."""
@@ -110,7 +110,7 @@ def adapters(case: Case) -> Verdict:
     expected="the head shares its weight with the embedding exactly where the config says so",
     remedy="model.tie_weights() after resizing or loading, or set tie_word_embeddings in the "
     "config",
-    reference="huggingface/peft#2777; huggingface/peft#2864",
+    reference="huggingface/peft#2777",
 )
 def tied_weights(case: Case) -> Verdict:
     """Tied weights are tied, or saving would lose one of them."""
@@ -147,7 +147,7 @@ def tied_weights(case: Case) -> Verdict:
     dear=True,
     expected="two passes in evaluation mode give the same numbers, to the last bit",
     remedy="look for dropout outside of nn.Dropout, noise in forward, or a model left in train()",
-    reference="huggingface/trl#1203",
+    reference="docs/guide/preflight.md",
 )
 def deterministic(case: Case) -> Verdict:
     """A model in evaluation mode gives the same output twice."""
@@ -170,7 +170,7 @@ def deterministic(case: Case) -> Verdict:
     kinds=("dpo", "kto", "grpo", "rloo"),
     expected="no dropout in the policy while its log-probabilities are compared with a reference",
     remedy="set disable_dropout=True, and lora_dropout=0",
-    reference="huggingface/trl#2711; Huang et al. 2024, arXiv:2403.17031",
+    reference="Huang et al. 2024, arXiv:2403.17031",
 )
 def dropout_off(case: Case) -> Verdict:
     """Dropout does not blur the ratio to the reference."""

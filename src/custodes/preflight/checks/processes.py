@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from custodes.preflight.case import Case
-from custodes.preflight.measure.snapshot import checksum
+from custodes.preflight.measure.checksum import checksum
 from custodes.preflight.registry import check, not_tested, verdict
 from custodes.preflight.result import Verdict
 
@@ -24,7 +24,7 @@ def _gathered(case: Case, value: int) -> list[int]:
     "step",
     expected="all processes start from the same weights",
     remedy="seed before building the model, adapters included, with the same seed on every rank",
-    reference="huggingface/accelerate#2391",
+    reference="docs/guide/preflight.md",
 )
 def weights_equal(case: Case) -> Verdict:
     """All ranks hold the same weights."""
@@ -45,7 +45,7 @@ def weights_equal(case: Case) -> Verdict:
     expected="ranks train on different rows, and sample different completions",
     remedy="let accelerate shard the data loader; set_seed(seed, device_specific=True) before "
     "sampling",
-    reference="huggingface/trl#1617",
+    reference="docs/guide/preflight.md",
 )
 def data_differs(case: Case) -> Verdict:
     """Ranks do not repeat one another."""
@@ -76,7 +76,7 @@ def data_differs(case: Case) -> Verdict:
     kinds=("grpo", "rloo"),
     expected="each rank has a random state of its own while it samples",
     remedy="set_seed(seed, device_specific=True) after building the trainer",
-    reference="huggingface/trl#1617",
+    reference="docs/guide/preflight.md",
 )
 def seeds_differ(case: Case) -> Verdict:
     """Random states differ by rank."""

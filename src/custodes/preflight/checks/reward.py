@@ -99,7 +99,7 @@ def reward_finite(case: Case) -> Verdict:
     kinds=_ONLINE,
     expected="every parameter of a reward function without a default is a column of the dataset",
     remedy="name the column as the parameter, and do not drop it (remove_unused_columns=False)",
-    reference="huggingface/trl#2741",
+    reference="docs/guide/preflight.md",
 )
 def reward_columns(case: Case) -> Verdict:
     """Every column that a reward function wants reaches it."""
@@ -132,7 +132,7 @@ def reward_weights(case: Case) -> Verdict:
     kinds=_ONLINE,
     expected="a completion gets the same reward wherever it stands in the batch, and again",
     remedy="compute each reward from its own completion: no sorting, no state between calls",
-    reference="huggingface/trl#3449",
+    reference="docs/guide/preflight.md",
 )
 def reward_aligned(case: Case) -> Verdict:
     """Rewards follow their completions, and do not change between calls."""

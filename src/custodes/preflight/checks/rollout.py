@@ -183,7 +183,7 @@ def generation_settings(case: Case) -> Verdict:
     kinds=_ONLINE,
     expected="each group of num_generations rows is one prompt",
     remedy="do not override the sampler, or repeat each prompt num_generations times in a row",
-    reference="huggingface/trl#2770",
+    reference="docs/guide/preflight.md",
 )
 def groups_share_prompt(case: Case) -> Verdict:
     """The data loader repeats each prompt for its group."""

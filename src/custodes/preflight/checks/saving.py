@@ -155,7 +155,7 @@ def _compare(live: dict[str, torch.Tensor], disk: dict[str, torch.Tensor]) -> Ve
     expected="merged weights give what base and adapter give",
     remedy="merge in float32; check that the adapter was trained on this base and not on a "
     "quantized one",
-    reference="huggingface/peft#2764; huggingface/peft#2321",
+    reference="huggingface/peft#2764",
 )
 def merge(case: Case) -> Verdict:
     """Merging an adapter into its base changes nothing."""

@@ -19,7 +19,7 @@ __all__: list[str] = []
     "batches",
     remedy="raise max_steps or num_train_epochs; lower per_device_train_batch_size or "
     "gradient_accumulation_steps; dataloader_drop_last drops an incomplete batch",
-    reference="huggingface/transformers#24245",
+    reference="docs/guide/preflight.md",
 )
 def schedule_steps(case: Case) -> Verdict:
     """The training has steps."""
@@ -42,7 +42,7 @@ def schedule_steps(case: Case) -> Verdict:
     "training",
     remedy="check learning_rate, lr_scheduler_type, warmup_steps and max_steps: the scheduler "
     "counts optimizer steps",
-    reference="huggingface/transformers#34244",
+    reference="docs/guide/preflight.md",
 )
 def schedule_rate(case: Case) -> Verdict:
     """The learning rate is above 0 while it trains, and reaches what was configured."""
@@ -115,7 +115,7 @@ def weight_decay(case: Case) -> Verdict:
     expected="every trainable weight is in the optimizer once, and nothing else is",
     remedy="make the optimizer after the model has its adapters and is on its device; pass no "
     "optimizer that was made for another copy of the model",
-    reference="huggingface/peft#282; huggingface/transformers#22563",
+    reference="huggingface/peft#282",
 )
 def optimizer_weights(case: Case) -> Verdict:
     """The optimizer holds the trainable weights, all of them, and only those."""
@@ -171,7 +171,7 @@ def beta_sign(case: Case) -> Verdict:
     "step",
     expected="a rate that moves no weight by more than its own size in one step",
     remedy="lower learning_rate (full fine-tuning 1e-6 to 1e-4, LoRA 1e-5 to 1e-3)",
-    reference="huggingface/trl#1101",
+    reference="docs/guide/preflight.md",
 )
 def learning_rate_size(case: Case) -> Verdict:
     """The highest rate of the schedule is not absurd."""

@@ -36,7 +36,7 @@ def cut(case: Case, line: Line) -> bool:
     "batch",
     expected="the collator batches real rows",
     remedy="run trainer.data_collator on a few rows, and read its error",
-    reference="huggingface/trl#3149",
+    reference="docs/guide/preflight.md",
 )
 def batch_collates(case: Case) -> Verdict:
     """The trainer's collator works on rows of its dataset."""
@@ -56,7 +56,7 @@ def batch_collates(case: Case) -> Verdict:
     "batch",
     expected="every id is below the number of rows of the embedding",
     remedy="model.resize_token_embeddings(len(tokenizer)), or use the model's own tokenizer",
-    reference="huggingface/trl#1067",
+    reference="docs/guide/preflight.md",
 )
 def ids_in_vocabulary(case: Case) -> Verdict:
     """No token id is beyond the embedding, and the tokenizer fits the model."""
@@ -94,7 +94,7 @@ def ids_in_vocabulary(case: Case) -> Verdict:
     "batch",
     expected="no sequence is longer than the model's positions",
     remedy="lower max_length, or max_completion_length and the prompts' length",
-    reference="huggingface/trl#1225",
+    reference="docs/guide/preflight.md",
 )
 def sequence_length(case: Case) -> Verdict:
     """Sequences fit into the model's context."""
@@ -231,7 +231,7 @@ def _complete(case: Case) -> bool:
     kinds=("sft", "dpo", "kto", "plain"),
     expected="no padding token is trained",
     remedy="pad labels with -100 and masks with 0",
-    reference="huggingface/transformers#22597",
+    reference="docs/guide/preflight.md",
 )
 def padding_untrained(case: Case) -> Verdict:
     """Padding is not in the loss."""
@@ -247,7 +247,7 @@ def padding_untrained(case: Case) -> Verdict:
     "batch",
     expected="position ids count 0, 1, 2 … within each document",
     remedy="leave position_ids to the collator, or count them from each document's first token",
-    reference="huggingface/trl#3728",
+    reference="docs/guide/preflight.md",
 )
 def position_ids(case: Case) -> Verdict:
     """Positions count up from 0."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 __all__ = ["Movement", "fingerprints", "movements"]
+
+_PART = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -46,31 +49,44 @@ def movements(
     found = {}
     for name, weight in trainable.items():
         old = before[id(weight)]
-        delta = weight.detach().float() - old.float()
-        reached = weight.grad is not None
-        mask = torch.zeros_like(old) != 0 if weight.grad is None else weight.grad != 0
-        count = int(mask.sum())
-        inside = delta[mask.to(delta.device)] if count else delta.reshape(-1)[:0]
+        totals = torch.zeros(4, dtype=torch.float64)
+        gradient = None if weight.grad is None else weight.grad.reshape(-1)
+        # In parts: float copies of a large embedding would cost more than the step itself.
+        for start in range(0, weight.numel(), _PART):
+            part = slice(start, start + _PART)
+            was = old.reshape(-1)[part].float()
+            delta = weight.detach().reshape(-1)[part].float() - was
+            mask = torch.zeros_like(was) != 0 if gradient is None else gradient[part] != 0
+            totals += torch.tensor(
+                [
+                    float((delta != 0).sum()),
+                    float(mask.sum()),
+                    float((delta * mask).square().sum()),
+                    float(was.square().sum()),
+                ],
+                dtype=torch.float64,
+            )
+        moved, reached, change, size = totals.tolist()
         found[name] = Movement(
             elements=weight.numel(),
-            moved=int((delta != 0).sum()),
-            reached=count,
-            change=float(inside.square().mean().sqrt()) if count else 0.0,
-            size=float(old.float().square().mean().sqrt()) if old.numel() else 0.0,
-            gradient=float(weight.grad.float().norm()) if reached else None,  # type: ignore[union-attr]
+            moved=int(moved),
+            reached=int(reached),
+            change=math.sqrt(change / reached) if reached else 0.0,
+            size=math.sqrt(size / weight.numel()) if weight.numel() else 0.0,
+            gradient=None if gradient is None else float(gradient.float().norm()),
             dtype=str(weight.dtype).removeprefix("torch."),
         )
     return found
 
 
 def fingerprints(*models: Any) -> dict[str, int]:
-    """Return a checksum of each frozen weight of some models, by place and name."""
-    from custodes.preflight.measure.snapshot import checksum
+    """Return checksums of the first model's frozen weights and of all of the others', by name."""
+    from custodes.preflight.measure.checksum import checksum
 
     return {
         f"{place}:{name}": checksum(weight)
         for place, model in enumerate(models)
         if model is not None
         for name, weight in model.named_parameters()
-        if not weight.requires_grad
+        if place > 0 or not weight.requires_grad
     }

@@ -11,13 +11,13 @@ from __future__ import annotations
 import random
 import types
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["Snapshot", "checksum"]
+__all__ = ["Snapshot"]
 
 # Libraries whose objects hold no training state, or cannot be put back.
 _OPAQUE = frozenset(
@@ -72,28 +72,16 @@ _LARGE = 1 << 28  # Bytes; a larger tensor that is neither a weight nor optimize
 _MOST = 400_000  # Objects.
 
 
-def checksum(tensor: torch.Tensor) -> int:
-    """Return a number that changes with every bit of a tensor, and with its order."""
-    flat = tensor.detach().contiguous().reshape(-1)
-    if flat.numel() == 0 or flat.device.type == "meta":
-        return 0
-    width = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[flat.element_size()]
-    if flat.is_complex():
-        flat = torch.view_as_real(flat).reshape(-1)
-        width = torch.int32 if flat.element_size() == 4 else torch.int64
-    bits = flat.view(width)
-    total = 0
-    for part in torch.split(bits, 1 << 22):
-        wide = part.to(torch.int64)
-        place = torch.arange(1, wide.numel() + 1, device=wide.device, dtype=torch.int64)
-        total = (total * 31 + int((wide * (place * 2654435761 % 2147483647)).sum())) % (1 << 61)
-    return total
-
-
 class Snapshot:
-    """The state of a trainer and of the process, to be put back in place."""
+    """The state of a trainer and of the process, to be put back in place.
 
-    def __init__(self, *roots: Any) -> None:
+    Args:
+        roots: Objects whose state is remembered, with all that can be reached from them.
+        uncopied: Weights that are not copied, as those of a reference, which nothing trains.
+    """
+
+    def __init__(self, *roots: Any, uncopied: Iterable[torch.Tensor] = ()) -> None:
+        self._uncopied = {id(tensor) for tensor in uncopied}
         self._undo: list[Callable[[], None]] = []
         self._seen: dict[int, Any] = {}
         self._tensors: list[tuple[torch.Tensor, torch.Tensor, Any, bool, Any, Any]] = []
@@ -268,9 +256,9 @@ class Snapshot:
         if thing.device.type == "meta":
             return []
         parameter = isinstance(thing, torch.nn.Parameter)
-        if parameter and not thing.requires_grad:
+        if parameter and (not thing.requires_grad or id(thing) in self._uncopied):
             self._frozen.append((thing, thing._version))
-            self._undo.append(_frozen_setter(thing))
+            self._undo.append(_frozen_setter(thing, thing.requires_grad))
             grad = thing.grad
             self._undo.append(lambda: setattr(thing, "grad", grad))
             return []
@@ -369,9 +357,9 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
     return flat if width is None or flat.is_quantized else flat.view(width)
 
 
-def _frozen_setter(weight: torch.Tensor) -> Callable[[], None]:
+def _frozen_setter(weight: torch.Tensor, needs: bool) -> Callable[[], None]:
     def undo() -> None:
-        weight.requires_grad_(False)
+        weight.requires_grad_(needs)
 
     return undo
 

@@ -198,7 +198,7 @@ def evaluation_leaks(folder: Path) -> Any:
     "optimizer-stale",
     "sft",
     ["optimizer-weights", "weights-move"],
-    "huggingface/transformers#22563",
+    "",
 )
 def optimizer_stale(folder: Path) -> Any:
     """The optimizer was made for another copy of the model."""
@@ -219,7 +219,7 @@ def optimizer_maximizes(folder: Path) -> Any:
     return build("sft", folder, model=model, optimizers=(optimizer, None))
 
 
-@plant("rate-zero", "sft", ["schedule-rate"], "huggingface/transformers#34244")
+@plant("rate-zero", "sft", ["schedule-rate"], "")
 def rate_zero(folder: Path) -> Any:
     """The warm-up is longer than the training."""
     return build("sft", folder, options={"warmup_steps": 1000})
@@ -257,14 +257,14 @@ def score_at_padding(folder: Path) -> Any:
     return trainer
 
 
-@plant("kto-one-label", "kto", ["labels-vary"], "huggingface/trl#1862")
+@plant("kto-one-label", "kto", ["labels-vary"], "")
 def kto_one_label(folder: Path) -> Any:
     """Every row is desirable."""
     data = preferences(unpaired=True).map(lambda _: {"label": True})
     return build("kto", folder, data=data)
 
 
-@plant("kto-labels-flipped", "kto", ["step-helps"], "huggingface/trl#1862")
+@plant("kto-labels-flipped", "kto", ["step-helps"], "")
 def kto_labels_flipped(folder: Path) -> Any:
     """The collator turns labels round."""
     trainer = build("kto", folder)
@@ -279,7 +279,7 @@ def kto_labels_flipped(folder: Path) -> Any:
     return trainer
 
 
-@plant("rows-scrambled", "sft", ["prompt-fits-reply"], "huggingface/trl#3449")
+@plant("rows-scrambled", "sft", ["prompt-fits-reply"], "")
 def rows_scrambled(folder: Path) -> Any:
     """Replies belong to other rows' prompts."""
     data = demonstrations()
@@ -289,7 +289,7 @@ def rows_scrambled(folder: Path) -> Any:
     )
 
 
-@plant("vocabulary-short", "sft", ["ids-in-vocabulary"], "huggingface/trl#1067")
+@plant("vocabulary-short", "sft", ["ids-in-vocabulary"], "")
 def vocabulary_short(folder: Path) -> Any:
     """Tokens were added, and the embedding was not resized."""
     tokenizer = tiny_tokenizer()
@@ -332,7 +332,7 @@ def decay_absurd(folder: Path) -> Any:
     return build("sft", folder, options={"weight_decay": 1000.0, "max_steps": 100})
 
 
-@plant("rate-absurd", "sft", ["learning-rate-size", "step-overshoots"], "huggingface/trl#1101")
+@plant("rate-absurd", "sft", ["learning-rate-size", "step-overshoots"], "")
 def rate_absurd(folder: Path) -> Any:
     """The learning rate is a thousand times too high."""
     return build("sft", folder, options={"learning_rate": 1.0})

@@ -88,7 +88,7 @@ def reward_infinite(folder: Path) -> Any:
     return build("rloo", folder, reward_funcs=infinite)
 
 
-@plant("reward-misaligned", "grpo", ["reward-aligned"], "huggingface/trl#3449")
+@plant("reward-misaligned", "grpo", ["reward-aligned"], "")
 def reward_misaligned(folder: Path) -> Any:
     """Rewards come back sorted."""
 
@@ -98,7 +98,7 @@ def reward_misaligned(folder: Path) -> Any:
     return build("grpo", folder, reward_funcs=sorted_rewards)
 
 
-@plant("reward-wants-column", "grpo", ["reward-columns"], "huggingface/trl#2741")
+@plant("reward-wants-column", "grpo", ["reward-columns"], "")
 def reward_wants_column(folder: Path) -> Any:
     """The function wants a column that the dataset does not have."""
 
