@@ -29,6 +29,12 @@ DOLLY = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub library reads its offline switch once, wherever it is first imported."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
 @pytest.fixture
 def options(tmp_path: Path) -> InstructorOptions:
     data = tmp_path / "dolly.jsonl"
