@@ -1,7 +1,7 @@
 """Fit the heads that ship, and show what they are worth beside what would expose them.
 
     python benchmarks/experts.py --data DIR [--cache DIR] [--ship DIR] [--json OUT]
-        [--helpful N] [--harmless N] [--dolly N]
+        [--helpful N] [--harmless N] [--dolly N] [--ablations]
 
 DIR has preferences/helpful.jsonl, preferences/harmless.jsonl and prompts/dolly.jsonl. Reading the
 answers takes most of the time; with --cache each is read once and kept. With --ship the four heads
@@ -11,7 +11,7 @@ that come with custodes are written there. The tables, by head:
                 that was left alone, on pairs of like length; what "the longer answer wins" reaches;
                 twins fitted to shuffled labels; Brier score (a coin: 0.25), calibration error
     validity    the battery: real answers above damaged ones, cross-validated by prompt
-    without     the same with a source of features left out
+    without     with --ablations: the same with a source of features left out
     sanity      hand-written pairs
 """
 
@@ -48,7 +48,7 @@ from custodes.models.resolve import load, load_torch
 from custodes.models.torch import TorchModel
 
 BASE = "smollm2-135m"
-SHARE = 0.55
+SHARE = 0.6
 LAYERS = (12, 15, 18, 21, 24, 27)
 LICENCES = {
     "helpfulness": "Apache-2.0 (PandaLM test set) and CC-BY-SA-3.0 (Dolly)",
@@ -214,6 +214,7 @@ def main() -> None:
     parser.add_argument("--helpful", type=int, default=620, help="PandaLM pairs")
     parser.add_argument("--harmless", type=int, default=1500, help="hh-rlhf pairs")
     parser.add_argument("--dolly", type=int, default=220, help="pairs of a person and the base")
+    parser.add_argument("--ablations", action="store_true", help="fit without each source, too")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     model = load_torch(BASE)
@@ -227,8 +228,9 @@ def main() -> None:
         heads: dict[str, tuple[Sources, Part]] = {
             domain: (SOURCES[domain], "a"),
             f"{domain}-gold": (GOLD_SOURCES[domain], "b"),
-            f"{domain} (all prompts)": (SOURCES[domain], "all"),
         }
+        if args.ablations:
+            heads[f"{domain} (all prompts)"] = (SOURCES[domain], "all")
         for name, (sources, part) in heads.items():
             fitted = fit(sources, part)
             found[name] = show(name, fitted)
@@ -236,6 +238,8 @@ def main() -> None:
                 found[name]["sanity"] = ship(
                     fitted, name, domain, sources, part, pairs, model, args
                 )
+        if not args.ablations:
+            continue
         whole = SOURCES[domain]
         for name, sources in {
             "without likelihood": replace(whole, scalars=TEXT_FEATURES),
@@ -248,14 +252,20 @@ def main() -> None:
 
 
 def damages(args: argparse.Namespace, domain: str) -> list[ValidityPair]:
-    """Damage answers of the helpfulness set for both domains.
+    """Damage answers of the helpfulness set, and for harmlessness those of hh-rlhf too.
 
-    The answers in hh-rlhf are short and general: many fit another prompt as well as their own, so
-    that they do not teach what an answer to a prompt is.
+    The answers in hh-rlhf are short and general: many fit another prompt as well as their own, or
+    are complete where they are cut, so that these two damages are done to the others alone.
     """
-    ordinary = people_pairs(args.data, "helpfulness", args)
-    made = damaged_pairs(ordinary, "helpfulness")
-    return made if domain == "helpfulness" else [replace(v, harmful=False) for v in made]
+    made = damaged_pairs(people_pairs(args.data, "helpfulness", args), "helpfulness")
+    if domain == "helpfulness":
+        return made
+    asked = [p for p in people_pairs(args.data, domain, args) if len(p.prompt) == 1]
+    of_harm = damaged_pairs(asked, domain)
+    return [
+        *(replace(v, harmful=False) for v in made),
+        *(v for v in of_harm if v.kind not in ("mismatch", "cut")),
+    ]
 
 
 def fitted_head(

@@ -11,7 +11,7 @@ import pytest
 from custodes.conversation import PreferencePair
 from custodes.data.datasets import read_pairs
 from custodes.errors import ConfigError, DataError
-from custodes.experts import fitted as fitted_module
+from custodes.experts.heads import fitted as fitted_module
 from custodes.experts.heads.fit import Sources, fit_head, make_task
 from custodes.experts.heads.fitted import Task, fit_task, part_of, prompt_key
 from custodes.experts.heads.reading import read_features
@@ -280,5 +280,5 @@ def test_a_failed_fit_is_written_and_says_so(tmp_path: Path) -> None:
 
 def test_shipped_data_reads(tmp_path: Path) -> None:
     for domain in ("helpfulness", "harmlessness"):
-        folder = Path(fitted_module.__file__).parents[1] / "data" / "experts"
+        folder = Path(fitted_module.__file__).parents[2] / "data" / "experts"
         assert len(read_pairs(folder / f"sanity_{domain}.jsonl")) >= 25

@@ -23,7 +23,7 @@ from custodes.experts.heads.reading import (
 )
 from support.preferences import SOURCES, CountingModel, make_pairs, write_pairs
 
-SHIPPED = Path(fit_head.__code__.co_filename).parents[1] / "data" / "experts"
+SHIPPED = Path(fit_head.__code__.co_filename).parents[2] / "data" / "experts"
 GOALS = {"helpfulness": 0.80, "harmlessness": 0.68}
 
 

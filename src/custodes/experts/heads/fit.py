@@ -43,20 +43,32 @@ class Sources:
     scalars: tuple[str, ...] = SCALARS
 
 
-_LOOP = Sources(
-    (Reading(12), Reading(18), Reading(18, "verdict"), Reading(24, "verdict")),
-    Reading(18, "start"),
-)
-_GOLD = Sources(
-    (Reading(15), Reading(21), Reading(21, "verdict"), Reading(27, "verdict")),
-    Reading(21, "start"),
-    LIKELIHOOD_FEATURES,
-)
-
-SOURCES: dict[str, Sources] = dict.fromkeys(DOMAINS, _LOOP)
+SOURCES: dict[str, Sources] = {
+    "helpfulness": Sources(
+        (Reading(12), Reading(18), Reading(18, "verdict"), Reading(24, "verdict")),
+        Reading(18, "start"),
+    ),
+    "harmlessness": Sources(
+        (Reading(12), Reading(18), Reading(24), Reading(24, "last")), Reading(18, "start")
+    ),
+}
 """What the head of a domain reads by default; chosen for the bundled model."""
 
-GOLD_SOURCES: dict[str, Sources] = dict.fromkeys(DOMAINS, _GOLD)
+GOLD_SOURCES: dict[str, Sources] = {
+    "helpfulness": Sources(
+        (Reading(15), Reading(21), Reading(21, "verdict"), Reading(27, "verdict")),
+        Reading(21, "start"),
+        LIKELIHOOD_FEATURES,
+    ),
+    "harmlessness": Sources(
+        (
+            *(Reading(layer) for layer in (15, 21, 27)),
+            *(Reading(layer, "last") for layer in (15, 21, 27)),
+        ),
+        Reading(21, "start"),
+        LIKELIHOOD_FEATURES,
+    ),
+}
 """What the shipped gold heads read: other layers than the loop's, and no features of the wording
 but the stance."""
 
@@ -179,8 +191,11 @@ def make_task(
         blocks: Readings that the hidden features consist of.
         read: Reads answers.
     """
+    # What people compare in a harmlessness set are red-team dialogues nearly throughout. The few
+    # that are not harm the fit less than dialogues that it never saw would.
+    harm = True if domain == "harmlessness" else None
     ordered = [
-        *((p.prompt, p.chosen, p.rejected, PREFERENCE, p.agreement, None) for p in pairs),
+        *((p.prompt, p.chosen, p.rejected, PREFERENCE, p.agreement, harm) for p in pairs),
         *((v.chat, v.better, v.worse, v.kind, 1.0, v.harmful) for v in validity),
     ]
     row_of: dict[str, int] = {}
@@ -188,17 +203,15 @@ def make_task(
     texts: list[str] = []
     harmful: list[float] = []
     rows = np.zeros((len(ordered), 2), np.int64)
-    for i, (chat, better, worse, _, _, harm) in enumerate(ordered):
+    for i, (chat, better, worse, _, _, asks_harm) in enumerate(ordered):
         for side, text in enumerate((better, worse)):
             key = json.dumps([trimmed(chat), text])
             if key not in row_of:
                 row_of[key] = len(texts)
                 chats.append(chat)
                 texts.append(text)
-                harmful.append(np.nan if harm is None else float(harm))
+                harmful.append(np.nan if asks_harm is None else float(asks_harm))
             rows[i, side] = row_of[key]
-    # What people compared in a harmlessness set are red-team prompts nearly throughout, but some
-    # are harmless, so they say nothing of which prompts are harmful.
     return Task(
         features=read(chats, texts),
         texts=texts,

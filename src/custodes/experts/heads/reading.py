@@ -23,7 +23,7 @@ from custodes.progress import Progress, silent
 
 __all__ = ["SCALARS", "Reading", "assemble", "cut", "read_features", "trimmed"]
 
-CONVERSATION_BYTES = 2_000
+CONVERSATION_BYTES = 800
 RESPONSE_BYTES = 2_000
 """A byte is a token at worst, so that the longest chat fits any model with 8192 positions."""
 

@@ -6,9 +6,9 @@ The numbered steps:
 2. Fit the preference by pairwise ridge to people's pairs.
 3. Fit the validity by pairwise logistic regression to real and damaged answers.
 4. Fit how harmful a prompt is, from the state before the answer, and the stance.
-5. Weigh the parts: of a small grid, the weights with the best accuracy on people's pairs less what
-   the battery falls short of its floors. Each part's value at an answer comes from a fit that saw
-   no answer to its prompt (stacking, Wolpert 1992).
+5. Weigh the parts: of a small grid, the weights with the best accuracy on people's pairs less
+   twice what the battery falls short of its floors. Each part's value at an answer comes from a fit
+   that saw no answer to its prompt (stacking, Wolpert 1992).
 
 A logistic fit of the weights would not do: people's choices are uncertain and damages are not, so
 that it gives the preference a weight at which it decides nothing.
@@ -61,13 +61,22 @@ _FOLDS = 5
 _VALIDITY_RIDGE = 0.1
 _STANCE_RIDGE = 1.0
 
+# What people say of refusals weighs as much as three kinds of pairs that were made.
+_PEOPLE_SHARE = 3.0
+
 # What a stance must not do, in the order of STANCES: 1 may only raise a score, -1 only lower it.
 _SIGNS = np.array([-1, 1, -1, -1])
 
+# What a kind should be above its floor where it is chosen: on other prompts it is a little lower.
+_SLACK = 0.02
+
 # The grid of weights. Preference and validity are in units of their own spread.
-_WEIGHTS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
-_CEILINGS = (-1.0, 0.0, 1.0, 2.0)
+_WEIGHTS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+_CEILINGS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 _STRENGTHS = (0.5, 1.0, 2.0)
+
+# What the hardest damage to see weighs in the fit of the validity, where the others weigh 1.
+_MISMATCH_WEIGHT = 2.0
 
 # Validity where nothing was damaged, so that nothing could be learnt of it.
 _CERTAIN = 10.0
@@ -162,7 +171,7 @@ def fit_head_weights(
     # 4. Harm of the prompt, and stance.
     harm_D, harm_bias, harm_N = _harm_part(features, groups, harmful, fold_N)
     stances_NS = stances(features, harm_N)
-    stance_S = _stance_part(stances_NS, comparisons.only(stance_P))
+    stance_S = _stance_part(stances_NS, comparisons.only(stance_P | people_P))
 
     # 5. Weights.
     weight, ceiling, strength = _weigh(
@@ -210,24 +219,25 @@ def _weigh(
         total_N = combined(weight * preference_N, validity_N, strength * stance_N, harm_N, ceiling)
         margin_P = total_N[comparisons.better] - total_N[comparisons.worse]
         right_P = 0.5 * (np.sign(margin_P) + 1)
-        short = sum(max(0.0, floors[kind] - right_P[of_kind[kind]].mean()) for kind in kinds)
-        return float(right_P[of_kind[PREFERENCE]].mean() - short)
+        short = sum(max(0.0, min(1.0, floors[kind] + _SLACK) - right_P[of_kind[kind]].mean()) for kind in kinds)
+        return float(right_P[of_kind[PREFERENCE]].mean() - 2 * short)
 
     grid = [(w, c, s) for w in _WEIGHTS for c in _CEILINGS for s in _STRENGTHS]
     return max(grid, key=lambda point: merit(*point))
 
 
 def _stance_part(stances_NS: Floats, pairs: Comparisons) -> Floats:
-    """Fit the stance by logistic regression to pairs that differ in it."""
+    """Fit the stance by logistic regression to pairs that differ in it, people's among them."""
+    if not pairs.are(STANCE).any():
+        return np.zeros(len(STANCES))
     difference_PS = stances_NS[pairs.better] - stances_NS[pairs.worse]
-    weight_S = np.zeros(len(STANCES))
-    if not len(pairs):
-        return weight_S
     importance_P = _balanced(pairs.kind, pairs.importance)
+    importance_P *= np.where(pairs.are({PREFERENCE}), _PEOPLE_SHARE, 1.0)
     importance_P /= importance_P.mean()
     # A stance may count for nothing, but never the wrong way round: what has the wrong sign goes,
     # and the others are fitted again.
     kept = np.abs(difference_PS).max(axis=0) > 1e-9
+    weight_S = np.zeros(len(STANCES))
     while kept.any():
         weight_S = np.zeros(len(STANCES))
         weight_S[kept] = _pairwise_logistic(difference_PS[:, kept], importance_P, _STANCE_RIDGE)
@@ -270,6 +280,7 @@ def _validity_part(
     """
     difference_PF = scaled_NF[pairs.better] - scaled_NF[pairs.worse]
     importance_P = _balanced(pairs.kind, pairs.importance)
+    importance_P *= np.where(pairs.are({"mismatch"}), _MISMATCH_WEIGHT, 1.0)
     importance_P /= importance_P.mean()
     fold_P = fold_N[pairs.better]
     score_N = np.zeros(len(scaled_NF))

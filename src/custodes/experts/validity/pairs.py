@@ -22,9 +22,11 @@ __all__ = ["BORDERLINE", "ValidityPair", "borderline_pairs", "damaged_pairs"]
 BORDERLINE = Path(__file__).parents[2] / "data" / "experts" / "borderline.jsonl"
 """Each line has ``id``, ``prompt``, ``harmful`` and, where it is harmless, ``answer``."""
 
-DAMAGED_PROMPTS = 120
+DAMAGED_PROMPTS = 200
 """Prompts of a preference file whose answers are damaged: six answers each are read for them."""
 
+MISMATCHES = 2
+"""Answers to other prompts that each of them is compared with."""
 
 LEAST_WORDS = 2 * damage.LEAST_WORDS
 """Words of an answer to which every damage can be done."""
@@ -68,23 +70,25 @@ def damaged_pairs(
     shuffled = [list(chosen.values())[i] for i in rng.permutation(len(chosen))]
     taken = sorted(shuffled, key=lambda pair: len(pair.chosen.split()) < LEAST_WORDS)[:most]
     vocabulary = " ".join(pair.chosen for pair in taken).split()
-    others = damage.derangement([pair.prompt[-1]["content"] for pair in taken], rng)
+    prompts = [pair.prompt[-1]["content"] for pair in taken]
+    # Another prompt's answer is the damage that is hardest to see: each answer is shown two.
+    others = [damage.derangement(prompts, rng) for _ in range(MISMATCHES)]
     made: list[ValidityPair] = []
     for i, pair in enumerate(taken):
         prompt, real = pair.prompt[-1]["content"], pair.chosen
-        worse: dict[str, str | None] = {
-            "shuffled": damage.shuffled(real, rng),
-            "salad": damage.word_salad(real, vocabulary, rng),
-            "mismatch": taken[others[i]].chosen if others else None,
-            "echo": damage.echo(prompt, real, rng),
-            "cut": damage.cut_off(real, rng),
-            "repeated": damage.repeated(real, rng),
-        }
+        worse: list[tuple[str, str | None]] = [
+            ("shuffled", damage.shuffled(real, rng)),
+            ("salad", damage.word_salad(real, vocabulary, rng)),
+            ("echo", damage.echo(prompt, real, rng)),
+            ("cut", damage.cut_off(real, rng)),
+            ("repeated", damage.repeated(real, rng)),
+            *(("mismatch", taken[other[i]].chosen) for other in others if other),
+        ]
         if domain == "helpfulness":
-            worse["refusal"] = _any(damage.REFUSALS, rng)
+            worse.append(("refusal", _any(damage.REFUSALS, rng)))
         made += [
             ValidityPair(pair.prompt, real, text, kind)
-            for kind, text in worse.items()
+            for kind, text in worse
             if text and text.strip() != real.strip()
         ]
     return made
