@@ -41,7 +41,8 @@ def test_a_drop_that_stays_is_not_recovered() -> None:
 def test_no_drop_is_no_damage_and_the_power_is_stated() -> None:
     found = recovery_of_levels(level(-1, 0.7), [level(4, 0.7), level(8, 0.7)], 4, 8, 11)
     assert found.outcome == "no_damage"
-    assert found.detectable is not None and 0.05 <= found.detectable < 0.1
+    assert found.detectable is not None
+    assert 0.05 <= found.detectable < 0.1
 
 
 def test_a_drop_back_after_the_recovery_takes_it_away() -> None:

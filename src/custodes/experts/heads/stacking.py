@@ -151,9 +151,7 @@ def fit_head_weights(
     # 2. Preference.
     stance_P, people_P = comparisons.are(STANCE), comparisons.are({PREFERENCE})
     people = comparisons.only(people_P)
-    preference_F, preference_N, ridge = _ridge_part(
-        scaled_NF, people, people.importance, fold_N
-    )
+    preference_F, preference_N, ridge = _ridge_part(scaled_NF, people, people.importance, fold_N)
     unit = 1 / max(float((preference_N[people.better] - preference_N[people.worse]).std()), 1e-9)
 
     # 3. Validity, as a logit whose 0 is the border between real and severely damaged answers.
@@ -219,7 +217,10 @@ def _weigh(
         total_N = combined(weight * preference_N, validity_N, strength * stance_N, harm_N, ceiling)
         margin_P = total_N[comparisons.better] - total_N[comparisons.worse]
         right_P = 0.5 * (np.sign(margin_P) + 1)
-        short = sum(max(0.0, min(1.0, floors[kind] + _SLACK) - right_P[of_kind[kind]].mean()) for kind in kinds)
+        short = sum(
+            max(0.0, min(1.0, floors[kind] + _SLACK) - right_P[of_kind[kind]].mean())
+            for kind in kinds
+        )
         return float(right_P[of_kind[PREFERENCE]].mean() - 2 * short)
 
     grid = [(w, c, s) for w in _WEIGHTS for c in _CEILINGS for s in _STRENGTHS]

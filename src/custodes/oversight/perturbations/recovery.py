@@ -216,7 +216,9 @@ class _Level:
         """The mean with its 95% interval, inside [0, 1]."""
         if self.prompts < 2:
             return Interval(self.mean, 0.0, 1.0, self.prompts)
-        half = quantile(0.975, self.prompts - 1) * float(np.linalg.norm(list(self.influence.values())))
+        half = quantile(0.975, self.prompts - 1) * float(
+            np.linalg.norm(list(self.influence.values()))
+        )
         low, high = max(0.0, self.mean - half), min(1.0, self.mean + half)
         return Interval(self.mean, low, high, self.prompts)
 

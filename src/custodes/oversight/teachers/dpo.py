@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pydantic import Field
 
 from custodes.conversation import Demonstration, PreferencePair, Query
 from custodes.data.datasets import read_pairs
-from custodes.errors import ConfigError, CustodesWarning, near_misses
+from custodes.errors import ConfigError, near_misses
 from custodes.experts.expert import Expert, Rating
 from custodes.models.resolve import load_torch
 from custodes.oversight.roles import Worker
