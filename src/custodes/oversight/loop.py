@@ -143,8 +143,14 @@ class Loop:
 
     def begin(self, start: Callable[[], StartEvent]) -> None:
         """Describe and measure everybody before the first step."""
-        self.log.once(StartEvent, start)
-        self.log.once(CheckpointEvent, self.describe_base, step=BEFORE_THE_LOOP)
+        if self.log.replay(StartEvent) is None:
+            # Neither is written before the Worker has answered: a model that cannot be served has
+            # started no run.
+            description, base = start(), self.describe_base()
+            self.log.append(description)
+            self.log.append(base, step=BEFORE_THE_LOOP)
+        else:
+            self.log.once(CheckpointEvent, self.describe_base, step=BEFORE_THE_LOOP)
         self.measure_gold(BEFORE_THE_LOOP)
         if self.roles.instruct is not None:
             instruct = partial(self.roles.instruct, self.worker)

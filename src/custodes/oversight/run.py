@@ -11,7 +11,7 @@ from typing import Any
 from custodes.oversight.build import build_roles, describe
 from custodes.oversight.config import OverseeConfig
 from custodes.oversight.controls.bookkeeping import OverseerPlan
-from custodes.oversight.events import AuditEvent, GoldEvent, VerdictEvent, decode
+from custodes.oversight.events import AuditEvent, EndEvent, GoldEvent, VerdictEvent, decode
 from custodes.oversight.loop import Loop, Roles
 from custodes.oversight.summary.summary import read_timings, summarise
 from custodes.oversight.teachers.null import NullTeacher
@@ -21,6 +21,9 @@ from custodes.runs.events import Event
 from custodes.runs.folder import RunFolder
 
 __all__ = ["not_complete", "oversee", "run_twin"]
+
+# A finished run may be given more steps: its audit and its end are then made anew.
+GROWTH: dict[str, Any] = {"grows": "steps", "ending": (AuditEvent.kind, EndEvent.kind)}
 
 
 def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent) -> dict[str, Any]:
@@ -42,7 +45,7 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
             finished is kept.
     """
     settings = config.model_dump(mode="json")
-    with RunFolder(folder, settings) as run:
+    with RunFolder(folder, settings, **GROWTH) as run:
         for note in run.notes:
             progress(note, 1, 1)
         roles = build_roles(config, folder, progress)
@@ -62,23 +65,28 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
             complete = True
         finally:
             # A run that was interrupted gets a summary of what it has as well.
-            summary = summarise(
-                config.name,
-                run.log.events,
-                roles.make_overseer,
-                _timings(folder),
-                null_events,
-                sham_events=sham_events,
-                plan=OverseerPlan(
-                    thresholds=config.overseer.thresholds,
-                    overseer_steps=config.overseer.overseer_steps,
-                    max_retrains=config.overseer.max_retrains,
-                ),
-            )
-            if not complete:
-                summary["verdict"] |= not_complete(summary["verdict"])
-            run.write_summary(summary)
+            if run.log.events:
+                summary = summarise(
+                    config.name,
+                    run.log.events,
+                    roles.make_overseer,
+                    _timings(folder),
+                    null_events,
+                    sham_events=sham_events,
+                    plan=_plan(config),
+                )
+                if not complete:
+                    summary["verdict"] |= not_complete(summary["verdict"])
+                run.write_summary(summary)
     return summary
+
+
+def _plan(config: OverseeConfig) -> OverseerPlan:
+    return OverseerPlan(
+        thresholds=config.overseer.thresholds,
+        overseer_steps=config.overseer.overseer_steps,
+        max_retrains=config.overseer.max_retrains,
+    )
 
 
 def _since_instructor(rows: list[Event], config: OverseeConfig) -> list[Event]:
@@ -125,7 +133,7 @@ def run_twin(
     Returns:
         The lines of the twin's log.
     """
-    with RunFolder(run.path / name, config.model_dump(mode="json")) as folder:
+    with RunFolder(run.path / name, config.model_dump(mode="json"), **GROWTH) as folder:
         if not folder.resumed:
             # Up to its first retrain the one run is the other, and is not paid for twice.
             folder.log.adopt(_before_first_retrain(run.log.events))

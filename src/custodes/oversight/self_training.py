@@ -105,15 +105,16 @@ def self_train(
             train_generations(run, roles, config, lambda: describe(whole, roles), progress)
             complete = True
         finally:
-            summary = summarise(
-                config.name,
-                run.log.events,
-                NullOverseer,
-                read_timings(folder / "timings.jsonl"),
-            )
-            if not complete:
-                summary["verdict"] |= not_complete(summary["verdict"])
-            run.write_summary(summary)
+            if run.log.events:
+                summary = summarise(
+                    config.name,
+                    run.log.events,
+                    NullOverseer,
+                    read_timings(folder / "timings.jsonl"),
+                )
+                if not complete:
+                    summary["verdict"] |= not_complete(summary["verdict"])
+                run.write_summary(summary)
     return summary
 
 
