@@ -211,7 +211,11 @@ def test_a_finished_run_grows_into_the_run_that_more_steps_would_have_been(tmp_p
         {"user": {"kind": "llm", "model": "endpoint:m@http://127.0.0.1:9/v1"}},
         {
             "experts": [
-                {"kind": "judge", "domain": "helpfulness", "model": "endpoint:m@http://127.0.0.1:9"},
+                {
+                    "kind": "judge",
+                    "domain": "helpfulness",
+                    "model": "endpoint:m@http://127.0.0.1:9",
+                },
                 {"kind": "simulated", "domain": "harmlessness"},
             ]
         },

@@ -66,7 +66,9 @@ def test_a_failed_start_leaves_what_was_in_the_folder(tmp_path: Path) -> None:
 
 def test_a_number_may_grow_and_not_shrink(tmp_path: Path) -> None:
     def grown(steps: int) -> RunFolder:
-        return RunFolder(tmp_path, {**CONFIG, "steps": steps}, grows="steps", ending=("audit", "end"))
+        return RunFolder(
+            tmp_path, {**CONFIG, "steps": steps}, grows="steps", ending=("audit", "end")
+        )
 
     with grown(3) as run:
         for kind in ("start", "end", "step", "audit", "end"):
@@ -95,9 +97,9 @@ def test_overwriting_replaces_a_run_once_the_new_one_has_begun(tmp_path: Path) -
 def test_overwriting_puts_the_old_run_back_when_the_new_one_fails(tmp_path: Path) -> None:
     run = tmp_path / "run"
     claim(run)
-    with pytest.raises(ValueError, match="bad start"), overwriting(run):
-        with RunFolder(run, {**CONFIG, "seed": 1}):
-            raise ValueError("bad start")
+    changed = {**CONFIG, "seed": 1}
+    with pytest.raises(ValueError, match="bad"), overwriting(run), RunFolder(run, changed):
+        raise ValueError("bad start")
     assert "seed: 0" in (run / "config.yaml").read_text()
     assert len(read_events(run / "events.jsonl")) == 1
 
