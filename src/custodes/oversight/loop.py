@@ -329,6 +329,9 @@ class Loop:
     def probe(self, judge: Probed) -> OrderProbe:
         """Let a judge compare two answers to each of some queries of its domain."""
         queries = list(self.roles.gold.queries.get(judge.domain, ()))[:JUDGED_PAIRS]
+        if not queries:
+            control = Control.not_tested("order-swap", f"{judge.domain} has no gold prompts")
+            return OrderProbe(name=judge.name, domain=judge.domain, control=control)
         pairs = self.worker.samples(queries, 2, derive(self.seed, "probe", judge.domain))
         with self.clock("probe", BEFORE_THE_LOOP):
             control = judge.order_probe(queries, [a for a, _ in pairs], [b for _, b in pairs])

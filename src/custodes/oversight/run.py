@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from custodes.experts.expert import Expert
 from custodes.oversight.build import build_roles, describe
-from custodes.oversight.config import OverseeConfig
+from custodes.oversight.config import OverseeConfig, OwnExpertOptions
 from custodes.oversight.controls.bookkeeping import OverseerPlan
 from custodes.oversight.events import AuditEvent, EndEvent, GoldEvent, VerdictEvent, decode
+from custodes.oversight.gold.score import Scorer
 from custodes.oversight.loop import Loop, Roles
+from custodes.oversight.own import OwnRoles, by_domain
+from custodes.oversight.roles import Overseer, Teacher, User
 from custodes.oversight.summary.summary import read_timings, summarise
 from custodes.oversight.teachers.null import NullTeacher
 from custodes.oversight.teachers.sham import ShamTeacher
@@ -26,7 +30,17 @@ __all__ = ["not_complete", "oversee", "run_twin"]
 GROWTH: dict[str, Any] = {"grows": "steps", "ending": (AuditEvent.kind, EndEvent.kind)}
 
 
-def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent) -> dict[str, Any]:
+def oversee(
+    config: OverseeConfig,
+    folder: Path | str,
+    *,
+    experts: Sequence[Expert] | Mapping[str, Expert] | None = None,
+    overseer: Overseer | Callable[[], Overseer] | None = None,
+    teacher: Teacher | Callable[..., Teacher] | None = None,
+    user: User | Callable[..., User] | None = None,
+    gold: Mapping[str, Scorer | Expert] | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
     """Run a loop of a supervised Worker in a folder, or continue the one that is there.
 
     Killed at any moment and called again with the same arguments, it ends with the same events,
@@ -35,6 +49,14 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
     Args:
         config: The config of the run.
         folder: The run's folder; made if it does not exist.
+        experts: Rate the answers in place of all of the config's Experts, one in each domain.
+        overseer: Decides in place of the config's Overseer. An object is copied for each control; a
+            class or function makes a fresh one each time.
+        teacher: Retrains in place of the config's Teacher. A class or function is called with
+            ``queries`` and ``experts``, both by domain, and ``seed``, as far as it takes them.
+        user: Asks in place of the config's User. A class or function is called with ``queries``,
+            ``batch`` and ``seed``, as far as it takes them.
+        gold: By domain, who takes the gold score in place of the config's.
         progress: Called with each stage.
 
     Returns:
@@ -44,11 +66,16 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
         CustodesError: A mistake in the config, a missing file, a full disk…, in one line; what was
             finished is kept.
     """
+    folder = Path(folder)
+    own = OwnRoles(by_domain(experts or ()), overseer, teacher, user, dict(gold or {}))
+    config = _with_domains(config, own)
     settings = config.model_dump(mode="json")
+    if own.described():
+        settings["own"] = own.described()
     with RunFolder(folder, settings, **GROWTH) as run:
         for note in run.notes:
             progress(note, 1, 1)
-        roles = build_roles(config, folder, progress)
+        roles = build_roles(config, folder, progress, own)
         null_events = sham_events = None
         complete = False
         try:
@@ -73,7 +100,7 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
                     _timings(folder),
                     null_events,
                     sham_events=sham_events,
-                    plan=_plan(config),
+                    plan=_plan(config, own),
                 )
                 if not complete:
                     summary["verdict"] |= not_complete(summary["verdict"])
@@ -81,11 +108,22 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
     return summary
 
 
-def _plan(config: OverseeConfig) -> OverseerPlan:
+def _with_domains(config: OverseeConfig, own: OwnRoles) -> OverseeConfig:
+    """Return the config with the domains of Experts that Python code gives."""
+    if not own.experts:
+        return config
+    experts = [OwnExpertOptions(domain=d, object=e.name) for d, e in own.experts.items()]
+    return OverseeConfig(**{**dict(config), "experts": tuple(experts)})
+
+
+def _plan(config: OverseeConfig, own: OwnRoles) -> OverseerPlan:
+    options = config.overseer
+    # An Overseer of its own has a rhythm and a budget of its own.
+    ours = own.overseer is None and options.object is None
     return OverseerPlan(
-        thresholds=config.overseer.thresholds,
-        overseer_steps=config.overseer.overseer_steps,
-        max_retrains=config.overseer.max_retrains,
+        thresholds=config.thresholds,
+        overseer_steps=options.overseer_steps if ours else None,
+        max_retrains=options.max_retrains if ours else None,
     )
 
 
