@@ -17,6 +17,7 @@ from custodes.oversight.overseer import USUAL_THRESHOLD, OverseerOptions
 from custodes.oversight.perturbations.schedule import Perturbation
 from custodes.oversight.teachers.dpo import TeacherOptions
 from custodes.oversight.teachers.instructor import InstructorOptions
+from custodes.training.live import ReportTo
 
 __all__ = [
     "DatasetUserOptions",
@@ -52,7 +53,7 @@ class WorkerOptions:
     """
 
     model: str = "smollm2-135m"
-    engine: Literal["auto", "torch", "openvino", "endpoint", "simulated"] = "auto"
+    engine: Literal["auto", "torch", "openvino", "vllm", "endpoint", "simulated"] = "auto"
     max_tokens: Positive = 64
     temperature: Annotated[float, Field(ge=0, le=5)] = 0.9
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -274,6 +275,8 @@ class OverseeConfig(BaseModel):
         control: Whether to run the loop once more with a Teacher that does nothing.
         sham: Whether to run the loop once more with a Teacher that trains on the same answers, the
             better one of two being chosen by chance.
+        report_to: Where trainings report each step while they run: ``trackio`` or ``wandb``, if its
+            package is installed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -291,6 +294,7 @@ class OverseeConfig(BaseModel):
     gold: GoldOptions = GoldOptions()
     control: bool = False
     sham: bool = False
+    report_to: ReportTo = "none"
 
     @model_validator(mode="before")
     @classmethod

@@ -23,6 +23,7 @@ from custodes.oversight.teachers.sham import ShamTeacher
 from custodes.progress import Progress, silent
 from custodes.runs.events import Event
 from custodes.runs.folder import RunFolder
+from custodes.training.live import live_metrics
 
 __all__ = ["not_complete", "oversee", "run_twin"]
 
@@ -70,9 +71,14 @@ def oversee(
     own = OwnRoles(by_domain(experts or ()), overseer, teacher, user, dict(gold or {}))
     config = _with_domains(config, own)
     settings = config.model_dump(mode="json")
+    # What is shown while it runs is no part of the run.
+    settings.pop("report_to")
     if own.described():
         settings["own"] = own.described()
-    with RunFolder(folder, settings, **GROWTH) as run:
+    with (
+        live_metrics(config.report_to, config.name),
+        RunFolder(folder, settings, **GROWTH) as run,
+    ):
         for note in run.notes:
             progress(note, 1, 1)
         roles = build_roles(config, folder, progress, own)
@@ -171,7 +177,9 @@ def run_twin(
     Returns:
         The lines of the twin's log.
     """
-    with RunFolder(run.path / name, config.model_dump(mode="json"), **GROWTH) as folder:
+    with RunFolder(
+        run.path / name, config.model_dump(mode="json", exclude={"report_to"}), **GROWTH
+    ) as folder:
         if not folder.resumed:
             # Up to its first retrain the one run is the other, and is not paid for twice.
             folder.log.adopt(_before_first_retrain(run.log.events))
