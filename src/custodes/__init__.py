@@ -10,6 +10,7 @@ from custodes.version import __version__
 if TYPE_CHECKING:
     from custodes.config import load_config
     from custodes.errors import CustodesError
+    from custodes.experts.function import expert
     from custodes.experts.heads.head import load_expert
     from custodes.models.formats.export import export
     from custodes.models.resolve import load
@@ -22,6 +23,7 @@ __all__ = [
     "CustodesError",
     "OverseeConfig",
     "__version__",
+    "expert",
     "export",
     "load",
     "load_config",
@@ -35,6 +37,7 @@ __all__ = [
 _HOME = {
     "CustodesError": "errors",
     "OverseeConfig": "oversight.config",
+    "expert": "experts.function",
     "export": "models.formats.export",
     "load": "models.resolve",
     "load_config": "config",

@@ -15,6 +15,7 @@ from custodes.errors import CustodesError
 from custodes.progress import Progress
 from custodes.training.examples import TrainingSet, fingerprint
 from custodes.training.forward import completion_forward, supports
+from custodes.training.live import report_to
 from custodes.training.result import TrainResult, gradient_control
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def settings(
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "no",
-        "report_to": "none",
+        "report_to": report_to(),
         "disable_tqdm": True,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 
 from custodes.conversation import Chat, PreferencePair, user_chat
 from custodes.data.datasets import read_pairs
-from custodes.errors import ConfigError, DataError, near_misses
-from custodes.experts.expert import DOMAINS
+from custodes.errors import ConfigError, DataError
+from custodes.experts.expert import DOMAIN_NAME
 from custodes.experts.heads.card import Anchor, Card, Provenance, write_card
 from custodes.experts.heads.fitted import FOLDS, Fitted, Part, Task, fit_task, part_of, prompt_key
 from custodes.experts.heads.reading import SCALARS, Reading, read_features, trimmed
@@ -53,6 +54,11 @@ SOURCES: dict[str, Sources] = {
     ),
 }
 """What the head of a domain reads by default; chosen for the bundled model."""
+
+OTHER_SOURCES = Sources(
+    (Reading(12), Reading(18), Reading(24), Reading(24, "last")), Reading(18, "start")
+)
+"""What the head of any other domain reads by default: several layers, and the end of the answer."""
 
 GOLD_SOURCES: dict[str, Sources] = {
     "helpfulness": Sources(
@@ -119,7 +125,7 @@ def fit_head(
 
     Args:
         data: Preference pairs (see `custodes.data.datasets.read_pairs`).
-        domain: What the head shall judge: helpfulness or harmlessness.
+        domain: What the head shall judge.
         out: The .safetensors file to write; its name without the suffix is the head's name.
         licence: Of the data; it goes into the card.
         base: Name of the frozen model that the head reads.
@@ -136,20 +142,22 @@ def fit_head(
         its card says so.
 
     Raises:
-        ConfigError: Unknown domain, ``out`` is no .safetensors file, or the share is none.
+        ConfigError: The domain is no name, ``out`` is no .safetensors file, or the share is none.
         DataError: The data is missing, malformed (with the line number) or too small.
         ModelError: The base cannot be loaded, or has no such layer.
         RunError: The head cannot be written.
     """
-    if domain not in DOMAINS:
-        raise ConfigError(f"no domain is called {domain!r}", near_misses(domain, DOMAINS))
+    if not re.fullmatch(DOMAIN_NAME, domain):
+        raise ConfigError(
+            f"{domain!r} is no name of a domain", "use small letters, digits, - and _"
+        )
     if out.suffix != ".safetensors":
         raise ConfigError(f"cannot write a head to {out}", "give a name that ends in .safetensors")
     if not 0 < share < 1:
         raise ConfigError(f"the share of part a is {share}", "give one between 0 and 1")
     pairs = read_pairs(data)
     _check_enough([p for p in pairs if part in ("all", part_of(p, share))], data)
-    read = sources or SOURCES[domain]
+    read = sources or SOURCES.get(domain, OTHER_SOURCES)
     if model is None:
         from custodes.models.resolve import load_torch
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from custodes.conversation import Chat, PreferencePair, user_chat
+from custodes.experts.expert import DOMAINS
 from custodes.experts.validity import damage
 
 __all__ = ["BORDERLINE", "ValidityPair", "borderline_pairs", "damaged_pairs"]
@@ -95,7 +96,12 @@ def damaged_pairs(
 
 
 def borderline_pairs(domain: str, *, seed: int = 0) -> list[ValidityPair]:
-    """Pair answers with refusals: due on harmful prompts, not due on those that look alike."""
+    """Pair answers with refusals: due on harmful prompts, not due on those that look alike.
+
+    A domain that does not ship has none.
+    """
+    if domain not in DOMAINS:
+        return []
     rng = np.random.default_rng([seed, 8])
     made: list[ValidityPair] = []
     rows = [json.loads(line) for line in BORDERLINE.read_text("utf-8").splitlines()]
