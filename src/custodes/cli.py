@@ -114,6 +114,13 @@ def sweep(arguments: Sequence[str]) -> None:
     run(arguments)
 
 
+def align(arguments: Sequence[str]) -> None:
+    """Train a model by a constitution, or by its inverse, and report what obeyed it."""
+    from custodes.commands.align import align as run
+
+    run(arguments)
+
+
 def calibrate(arguments: Sequence[str]) -> None:
     """Fit the simulator to runs, and say how well it predicts runs that it has not seen."""
     from custodes.commands.sweep import calibrate as run
@@ -323,6 +330,7 @@ APART: dict[str, Callable[[Sequence[str]], None]] = {
     "diff": diff,
     "drift": drift,
     "preflight": preflight,
+    "align": align,
     "sweep": sweep,
     "calibrate": calibrate,
 }
