@@ -24,8 +24,8 @@ class RewardOptions:
         layers: Blocks of the base that are used, from the bottom; 0 uses all. Fewer cost less, and
             the middle of a small model knows more about an answer than its end.
         held_out: Share of the prompts that accuracy and calibration are measured on, in (0, 1).
-        shuffled_twin: The twin with labels put in order by chance: "trained" like the model itself,
-            at the same cost; "frozen", a head on the base's frozen states, which is cheap; or "off".
+        shuffled_twin: The twin with labels put in order by chance: "trained" like the model,
+            at the same cost; "frozen", a head on the frozen base, which is cheap; or "off".
         lora: Shape of the adapter.
         seed: Splits prompts, shuffles batches, initialises adapter and head.
     """

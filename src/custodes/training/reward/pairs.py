@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from custodes.conversation import PreferencePair
-from custodes.errors import DataError
 
 __all__ = ["RewardPair", "reward_pairs"]
 

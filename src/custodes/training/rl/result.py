@@ -25,6 +25,7 @@ class Evaluation:
         kl: Mean KL divergence from the reference there, in nats a completion.
         length: Mean length of the completions, in tokens.
         gold_by_prompt: Gold score of each held-out prompt, in their order.
+        reward_by_prompt: Reward of each held-out prompt.
         completions: The completions, in the order of the prompts; untrusted.
     """
 
@@ -34,6 +35,7 @@ class Evaluation:
     kl: float
     length: float
     gold_by_prompt: Sequence[float] = ()
+    reward_by_prompt: Sequence[float] = ()
     completions: Sequence[str] = ()
 
 
