@@ -128,6 +128,13 @@ def calibrate(arguments: Sequence[str]) -> None:
     run(arguments)
 
 
+def label(arguments: Sequence[str]) -> None:
+    """Let people pick the better of two answers, on a page of this computer."""
+    from custodes.commands.label import label as run
+
+    run(arguments)
+
+
 def _benchmark(arguments: Sequence[str]) -> None:
     """Plant known differences in real responses, and count those that are detected."""
     from custodes.diff.benchmark.run import Plan, run, table
@@ -333,6 +340,7 @@ APART: dict[str, Callable[[Sequence[str]], None]] = {
     "align": align,
     "sweep": sweep,
     "calibrate": calibrate,
+    "label": label,
 }
 
 
