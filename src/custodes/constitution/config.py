@@ -12,8 +12,8 @@ from custodes.errors import ConfigError, near_misses
 from custodes.oversight.config import HeadOptions, JudgeOptions, WorkerOptions
 from custodes.training.dpo import DpoOptions
 from custodes.training.lora import LoraOptions
-from custodes.training.ppo import PpoOptions
 from custodes.training.reward.options import RewardOptions
+from custodes.training.rl.options import PpoOptions
 from custodes.training.sft import SftOptions
 
 __all__ = [

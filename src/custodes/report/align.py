@@ -109,10 +109,12 @@ def _plane(report: Mapping[str, Any]) -> list[tuple[str, Markup]]:
         points.append(
             PlanePoint(
                 number,
-                help_["score"],
-                *help_["ci95"],
-                own["score"],
-                *own["ci95"],
+                x=help_["score"],
+                x_low=help_["ci95"][0],
+                x_high=help_["ci95"][1],
+                y=own["score"],
+                y_low=own["ci95"][0],
+                y_high=own["ci95"][1],
                 control=row["model"].startswith(("sham", "base again")),
             )
         )

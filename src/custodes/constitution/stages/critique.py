@@ -172,8 +172,8 @@ def revision_chat(
 
 
 _LEAD = re.compile(
-    r"^\s*(?:\*\*)?(?:(?:here(?:['’]s| is)[^:\n]{0,60}|sure[^:\n]{0,40}|(?:revised|new|rewritten)"
-    r"[^:\n]{0,30}|reply|revision|answer|response)\s*:)(?:\*\*)?\s*",
+    r"^\s*(?:\*\*)?(?:(?:here(?:['’]s| is)[^:.\n]{0,60}|sure[^:.\n]{0,40}|(?:revised|new|rewritten)"
+    r"[^:.\n]{0,30}|reply|revision|answer|response)\s*:)(?:\*\*)?\s*",
     re.IGNORECASE,
 )
 

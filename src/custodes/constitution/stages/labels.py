@@ -15,11 +15,13 @@ from custodes.constitution.context import HELPFULNESS, AlignRun
 from custodes.constitution.principles import Principle
 from custodes.control import Control
 from custodes.conversation import Query
+from custodes.data.labels import Label, are_labels, labels_of
 from custodes.data.overlap import normalised
 from custodes.data.tables import Row, open_table
 from custodes.errors import DataError
 from custodes.experts.expert import DOMAINS
 from custodes.experts.judges.order_swap import wilson
+from custodes.labels import summary
 from custodes.statistics import bootstrap_mean
 from custodes.text import one_line
 
@@ -43,15 +45,17 @@ class Vote:
 
     Attributes:
         prompt: The last message of the conversation.
-        chosen: The answer they preferred.
+        chosen: The answer they preferred; of a tie, one of the two.
         rejected: The other.
         annotator: Who; "" where the file does not say.
+        tie: Whether they preferred neither.
     """
 
     prompt: str
     chosen: str
     rejected: str
     annotator: str
+    tie: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def people_labels(run: AlignRun, source: PeopleSource, pairs: Sequence[Pair], se
             f"there are no labels at {path}",
             f"let people label {comparisons} (custodes label), then run the same command again",
         )
-    votes = read_votes(source.file)
+    votes, controls = read_votes(source.file)
     table: dict[tuple[str, frozenset[str]], list[Vote]] = {}
     for vote in votes:
         key = (normalised(vote.prompt), frozenset((vote.chosen, vote.rejected)))
@@ -114,16 +118,25 @@ def people_labels(run: AlignRun, source: PeopleSource, pairs: Sequence[Pair], se
         "pairs_of_the_run": sum(label is not None for label in labels),
         "further_pairs": len(more),
     }
-    return People(labels, more, more_labels, facts, [_columns(run, votes)])
+    return People(labels, more, more_labels, facts, [*controls, _columns(run, votes)])
 
 
-def read_votes(source: str | Path) -> list[Vote]:
-    """Read votes: rows of ``prompt``, ``chosen``, ``rejected`` and perhaps ``annotator``.
+def read_votes(source: str | Path) -> tuple[list[Vote], list[Control]]:
+    """Read votes: the labels of `custodes label`, or rows of prompt, chosen and rejected.
+
+    Of labels, repeats and skipped items do not count. Ties do not say what they are between, so
+    they count only through the other annotators of their item.
+
+    Returns:
+        The votes, and the controls of labels: agreement, repeated items, sides.
 
     Raises:
         DataError: The file is missing, empty or malformed; the message has the line number.
     """
-    table = open_table(source)
+    table, ours = are_labels(open_table(source))
+    if ours:
+        labels = labels_of(table)
+        return _votes_of(labels), list(summary(labels).controls)
     votes = []
     for row in table.rows:
         texts = {name: _text(row, name) for name in ("prompt", "chosen", "rejected")}
@@ -132,6 +145,22 @@ def read_votes(source: str | Path) -> list[Vote]:
         votes.append(Vote(**texts, annotator=str(row.values.get("annotator", ""))))
     if not votes:
         raise DataError(f"{table.name} is empty", "put at least one line in it")
+    return votes, []
+
+
+def _votes_of(labels: Sequence[Label]) -> list[Vote]:
+    counted = [label for label in labels if label.choice != "skip" and not label.repeat]
+    texts = {
+        label.item: (label.chosen, label.rejected) for label in counted if label.choice != "tie"
+    }
+    votes = []
+    for label in counted:
+        chosen, rejected = texts.get(label.item, (None, None))
+        if label.choice != "tie":
+            chosen, rejected = label.chosen, label.rejected
+        if chosen is not None and rejected is not None:
+            prompt, tie = label.prompt[-1]["content"], label.choice == "tie"
+            votes.append(Vote(prompt, chosen, rejected, label.annotator, tie))
     return votes
 
 
@@ -146,7 +175,10 @@ def _text(row: Row, name: str) -> str:
 
 
 def _share(votes: Sequence[Vote], text: str) -> float | None:
-    return sum(v.chosen == text for v in votes) / len(votes) if votes else None
+    """Return the share of votes for an answer, ties counting half; None without votes."""
+    if not votes:
+        return None
+    return sum(0.5 if vote.tie else float(vote.chosen == text) for vote in votes) / len(votes)
 
 
 def _columns(run: AlignRun, votes: Sequence[Vote]) -> Control:

@@ -76,7 +76,7 @@ class Pair:
 def make_preferences(run: AlignRun, arm: str, number: int, parent: Checkpoint) -> StageResult:
     """Sample answers, compare them, and write the preferences.
 
-    Leaves data/comparisons.jsonl, for people to label, and data/preferences.jsonl: ``id``,
+    Leaves data/comparisons.jsonl, for `custodes label`, and data/preferences.jsonl: ``id``,
     ``prompt`` (messages), ``chosen``, ``rejected``, ``probability``, ``margin``, ``shown_first``,
     ``principle``, ``domain`` and ``sources`` (by name, the probability that the chosen one is
     better).
@@ -322,8 +322,8 @@ def _comparison(pair: Pair) -> dict[str, Any]:
     return {
         "id": pair.id,
         "prompt": pair.query.text,
-        "a": pair.a,
-        "b": pair.b,
+        "response_a": pair.a,
+        "response_b": pair.b,
         "question": pair.principle.question,
     }
 

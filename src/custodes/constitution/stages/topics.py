@@ -34,7 +34,7 @@ FOLDS = 5
 LEAST_LABELLED = 10
 """Labelled queries of each topic that a head needs."""
 
-_REPLY = re.compile(r"[\[(\s]*([A-Z])[\])\s.:]*(?:$|\n|[^\w])")
+_REPLY = re.compile(r"[\[(]*([A-Z])(?:[\])]+|[.:]|\s*$|\s*\n)")
 
 Topics = list[str | None]
 
