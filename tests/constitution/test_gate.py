@@ -99,7 +99,9 @@ def test_principles_are_drawn_by_topic_and_query_and_round() -> None:
     constitution = load_constitution(["peace_violence", "privacy_doxxing"])
     ids = {draw_principle(constitution, query(), 0, number).id for number in range(12)}
     assert ids == {"peace", "reconciliation"}
-    assert draw_principle(constitution, query(), 0, 1) == draw_principle(constitution, query(), 0, 1)
+    assert draw_principle(constitution, query(), 0, 1) == draw_principle(
+        constitution, query(), 0, 1
+    )
 
 
 def test_the_critic_sees_the_example_the_reply_and_the_principle() -> None:

@@ -33,7 +33,9 @@ def test_a_bias_to_a_letter_cancels_but_its_flips_are_shown() -> None:
     judged = labels_of(*asked(4.0, 1.0), clamp=False, probabilities=True)
     assert judged.swap.control().passed is False
     assert judged.orders.passed is True
-    right = np.mean([(label > 0.5) == (q > 0) for label, q in zip(judged.labels, QUALITY, strict=True)])  # type: ignore[operator]
+    right = np.mean(
+        [(label > 0.5) == (q > 0) for label, q in zip(judged.labels, QUALITY, strict=True)]
+    )  # type: ignore[operator]
     assert right == 1.0
 
 

@@ -74,7 +74,10 @@ GOOD = {"id": "x", "critique": "c", "revision": "r", "question": "q"}
     ("entry", "message"),
     [
         (GOOD, r"principle 1 \(x\) has no inverse: write inverse:"),
-        ({**GOOD, "inverse": {**GOOD, "id": "y", "question": " "}}, "its inverse: question is empty"),
+        (
+            {**GOOD, "inverse": {**GOOD, "id": "y", "question": " "}},
+            "its inverse: question is empty",
+        ),
         ({**GOOD, "critique": "", "inverse": "none"}, "critique is empty"),
         ({**GOOD, "inverse": {"id": "y"}}, "inverse.critique: field required"),
         ({**GOOD, "inverse": "none", "criticism": "c"}, "unknown key principles.0.criticism"),

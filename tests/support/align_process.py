@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-WORDS = "the sea sings to you bread is baked at home with water salt yeast and a quick fox".split()
+WORDS = ("sea", "bread", "home", "water", "salt", "yeast", "fox", "poem", "France", "dog")
 
 
 def write_prompts(path: Path, count: int = 60) -> Path:
