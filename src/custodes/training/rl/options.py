@@ -39,7 +39,7 @@ class PpoOptions:
         max_grad_norm: Longer gradients are scaled down to it.
         evaluate_every: Steps between held-out measurements; also how often the state is kept.
         stop: Whether the training stops once gold falls beyond noise while the reward rises.
-        stop_level: Level of that one-sided test.
+        stop_level: Probability, at most, that noise alone ever stops the training.
         preflight: Whether signs, reference and one real step are checked before the training.
         seed: Draws prompts and completions, and initialises the value head.
     """
