@@ -104,9 +104,13 @@ class Sampler:
         import torch
 
         lora = self._policy.lora
+        training = lora.model.training
         lora.model.eval()
-        with self._policy.merged(), torch.no_grad():
-            return sample_tokens(lora.base.model, lora.tokenizer, prompts, sampling, self._ends)
+        try:
+            with self._policy.merged(), torch.no_grad():
+                return sample_tokens(lora.base.model, lora.tokenizer, prompts, sampling, self._ends)
+        finally:
+            lora.model.train(training)
 
     def _by_engine(self, chats: Sequence[Chat], sampling: Sampling) -> list[list[list[int]]]:
         """Sample texts, and encode them: other engines give no token ids."""
