@@ -40,17 +40,18 @@ from custodes.errors import ConfigError, CustodesError
 from custodes.models.base import Sampling
 from custodes.progress import Progress, silent
 from custodes.seeds import derive
+from custodes.training.packing import Sequences, parts
 from custodes.training.rl.audit import audit_controls
+from custodes.training.rl.controller import AdaptiveKLController, FixedKLController
+from custodes.training.rl.objective import objective
 from custodes.training.rl.options import PpoOptions
-from custodes.training.rl.policy import Policy, Scores, Sequences
+from custodes.training.rl.policy import Policy, Scores
 from custodes.training.rl.result import RlResult
 from custodes.training.rl.rewards import Reward, rewards_of
 from custodes.training.rl.rollouts import (
     MakeSampler,
-    Rollouts,
     Sampler,
     prompts_of_step,
-    sampling_gap,
 )
 from custodes.training.rl.run import RlRun
 
@@ -199,39 +200,6 @@ def value_loss(
     return 0.5 * torch.maximum(plain, clipped).mean(), diagnostics
 
 
-class FixedKLController:
-    """A beta that stays.
-
-    Attributes:
-        value: Beta.
-    """
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-
-    def update(self, kl: float, completions: int) -> None:
-        """Do nothing."""
-
-
-class AdaptiveKLController(FixedKLController):
-    """A beta that steers for a KL divergence (Ziegler et al. 2019, section 2.2).
-
-    Attributes:
-        value: Beta.
-        target: The divergence, in nats a completion.
-        horizon: Completions over which it reacts.
-    """
-
-    def __init__(self, value: float, target: float, horizon: int) -> None:
-        super().__init__(value)
-        self.target, self.horizon = target, horizon
-
-    def update(self, kl: float, completions: int) -> None:
-        """Raise beta where the divergence is above its target, by at most 20% a horizon."""
-        error = min(max(kl / self.target - 1, -0.2), 0.2)
-        self.value *= 1 + error * completions / self.horizon
-
-
 # The training
 
 
@@ -306,7 +274,7 @@ def optimize(
             tokens = int(mask[rows].sum())
             optimizer.zero_grad()
             with policy.training():
-                for part in policy.parts(batch.sequences.at(rows), _POSITIONS):
+                for part in parts(batch.sequences.at(rows), _POSITIONS):
                     own = [rows[i] for i in part]
                     now = policy.forward(batch.sequences.at(own))
                     width = now.logprobs.shape[1]
@@ -348,10 +316,10 @@ def optimize(
             optimizer.step()
             updates += 1
             sums["grad_norm"] = sums.get("grad_norm", 0.0) + float(norm)
-            values_M, returns_M = batch.old.values[rows][mask[rows]], returns[mask[rows]]
-            for name, some in (("val", values_M), ("returns", returns_M)):
-                for kind, value in (("mean", some.mean()), ("var", some.var(correction=0))):
-                    sums[f"{name}/{kind}"] = sums.get(f"{name}/{kind}", 0.0) + float(value)
+            for name, some in (("val", batch.old.values[rows]), ("returns", returns)):
+                own_M = some[mask[rows]]
+                for kind, moment in (("mean", own_M.mean()), ("var", own_M.var(correction=0))):
+                    sums[f"{name}/{kind}"] = sums.get(f"{name}/{kind}", 0.0) + float(moment)
     means = {f"ppo/{name}": total / updates for name, total in sums.items()}
     variance = means["ppo/returns/var"]
     means["ppo/val/var_explained"] = 1 - means["ppo/val/error"] / variance if variance else 0.0
@@ -453,7 +421,7 @@ def train(
         rate = settings.learning_rate * (1 - step / settings.steps)
         optimizer.param_groups[0]["lr"] = rate
         row = {
-            **_objective(batch, rollouts, settings),
+            **objective(batch, rollouts, settings),
             **optimize(actor, optimizer, batch, settings, derive(settings.seed, "order", step)),
             "ppo/learning_rate": rate,
         }
@@ -466,25 +434,3 @@ def train(
             run.keep(optimizer, {"beta": controller.value})
     progress("PPO", settings.steps, settings.steps)
     return run.finish()
-
-
-def _objective(batch: Batch, rollouts: Rollouts, settings: PpoOptions) -> dict[str, float]:
-    """Return a step's figures that do not depend on the training."""
-    mask = batch.sequences.mask(batch.reference.device)
-    kl_N = ((batch.old.logprobs - batch.reference) * mask).sum(dim=1)
-    penalty = float(-settings.kl_sign * batch.beta * kl_N.mean())
-    score = float(batch.scores.mean())
-    gap, z = sampling_gap(batch.old, mask)
-    return {
-        "objective/score": score,
-        "objective/score_std": float(batch.scores.std(correction=0)),
-        "objective/kl": float(kl_N.mean()),
-        "objective/kl_coef": batch.beta,
-        "objective/entropy": float(-(batch.old.logprobs * mask).sum(dim=1).mean()),
-        "objective/non_score_reward": penalty,
-        "objective/score_total": settings.reward_sign * score + penalty,
-        "objective/length": float(mask.sum(dim=1).float().mean()),
-        "objective/ended": float(rollouts.ended.mean()),
-        "objective/sampling_gap": gap,
-        "objective/sampling_z": z,
-    }

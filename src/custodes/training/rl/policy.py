@@ -12,55 +12,24 @@ Shapes: N completions, T the longest in tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from custodes.errors import ModelError
 from custodes.training.forward import base_precision, packable, visible
+from custodes.training.packing import Sequences, pack, parts
 
 if TYPE_CHECKING:
     import torch
 
     from custodes.training.lora import LoraModel
 
-__all__ = ["Policy", "Scores", "Sequences"]
+__all__ = ["Policy", "Scores"]
 
 _ROWS_AT_ONCE = 128
 """Positions whose logits are in memory together: 128 × 49,152 float32 are 25 MB."""
-
-_LONGEST_ROW = 640
-"""Positions of one row; attention costs their square. More completions go into further rows."""
-
-_PADDING = 1_000_000
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """Prompts and completions as token ids, N of each.
-
-    Attributes:
-        prompts: Token ids up to the header of the assistant's turn.
-        completions: Token ids of the completions, at least one each.
-    """
-
-    prompts: Sequence[tuple[int, ...]]
-    completions: Sequence[tuple[int, ...]]
-
-    def __len__(self) -> int:
-        return len(self.completions)
-
-    def at(self, indices: Sequence[int]) -> Sequences:
-        """Return some of them."""
-        return Sequences([self.prompts[i] for i in indices], [self.completions[i] for i in indices])
-
-    def mask(self, device: Any = None) -> torch.Tensor:
-        """Return where there are tokens, (N, T) bool."""
-        import torch
-
-        lengths = torch.tensor([len(c) for c in self.completions], device=device)
-        return torch.arange(int(lengths.max()), device=device) < lengths[:, None]
 
 
 @dataclass(frozen=True)
@@ -160,7 +129,7 @@ class Policy:
         n, longest = len(sequences), max(map(len, sequences.completions))
         out = [torch.zeros(n, longest, device=self._device) for _ in range(4)]
         with torch.no_grad(), self._computing():
-            for part in self.parts(sequences, budget):
+            for part in parts(sequences, budget):
                 few = sequences.at(part)
                 scores = self.forward(few)
                 width = scores.logprobs.shape[1]
@@ -172,23 +141,6 @@ class Policy:
                 ):
                     whole[rows, :width] = piece
         return Scores(*out)
-
-    def parts(self, sequences: Sequences, budget: int) -> list[list[int]]:
-        """Split completions into batches of about equal lengths within a budget of positions.
-
-        Completions of one prompt stay together.
-        """
-        rows = _rows(sequences)
-        sizes = [_size(sequences, row) for row in rows]
-        parts: list[list[int]] = []
-        longest = filled = 0
-        for at in sorted(range(len(rows)), key=lambda i: -sizes[i]):
-            if not parts or (filled + 1) * longest > budget:
-                parts.append([])
-                longest, filled = sizes[at], 0
-            parts[-1] += rows[at]
-            filled += 1
-        return parts
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
@@ -212,7 +164,7 @@ class Policy:
         """Score completions with a gradient in log-probabilities and values; see `training`."""
         import torch
 
-        packed = _pack(sequences, self._device)
+        packed = pack(sequences, self._device)
         with base_precision(self._base):
             states = self._base.get_decoder()(
                 input_ids=packed.ids,
@@ -230,75 +182,6 @@ class Policy:
             return flat.new_zeros(mask.shape).masked_scatter(mask, flat)
 
         return Scores(spread(logprobs), spread(entropy), spread(variance), spread(values))
-
-
-@dataclass(frozen=True)
-class _Packed:
-    """Rows [prompt, completion …], padded on the right.
-
-    Attributes:
-        ids, positions, segments: (rows, longest).
-        rows, columns: (tokens,): where each completion token is predicted, in the order of the
-            completions.
-        targets: (tokens,): the tokens themselves.
-    """
-
-    ids: torch.Tensor
-    positions: torch.Tensor
-    segments: torch.Tensor
-    rows: torch.Tensor
-    columns: torch.Tensor
-    targets: torch.Tensor
-
-
-def _size(sequences: Sequences, row: Sequence[int]) -> int:
-    return len(sequences.prompts[row[0]]) + sum(len(sequences.completions[i]) for i in row)
-
-
-def _rows(sequences: Sequences) -> list[list[int]]:
-    """Group completions by prompt, in rows that are not too long."""
-    rows: list[list[int]] = []
-    last: dict[tuple[int, ...], list[int]] = {}
-    for i, prompt in enumerate(sequences.prompts):
-        row = last.get(prompt)
-        if row is None or _size(sequences, [*row, i]) > _LONGEST_ROW:
-            row = last[prompt] = []
-            rows.append(row)
-        row.append(i)
-    return rows
-
-
-def _pack(sequences: Sequences, device: Any) -> _Packed:
-    import torch
-    from torch.nn.utils.rnn import pad_sequence
-
-    ids, positions, segments = [], [], []
-    sites: list[list[tuple[int, int]]] = [[] for _ in range(len(sequences))]
-    for at, row in enumerate(_rows(sequences)):
-        prompt = list(sequences.prompts[row[0]])
-        start = len(prompt)
-        text, place, segment = prompt[:], list(range(start)), [0] * start
-        for number, i in enumerate(row, 1):
-            completion = sequences.completions[i]
-            # A completion's first token is predicted by the prompt's last.
-            sites[i] = [
-                (at, start - 1 if k == 0 else len(text) + k - 1) for k in range(len(completion))
-            ]
-            text += completion
-            place += range(start, start + len(completion))
-            segment += [number] * len(completion)
-        for parts, values in ((ids, text), (positions, place), (segments, segment)):
-            parts.append(torch.tensor(values))
-    rows, columns = torch.tensor([site for one in sites for site in one], device=device).T
-    targets = torch.tensor([t for one in sequences.completions for t in one], device=device)
-    return _Packed(
-        pad_sequence(ids, batch_first=True).to(device),
-        pad_sequence(positions, batch_first=True).to(device),
-        pad_sequence(segments, batch_first=True, padding_value=_PADDING).to(device),
-        rows,
-        columns,
-        targets,
-    )
 
 
 def _head(model: Any, temperature: float) -> Any:

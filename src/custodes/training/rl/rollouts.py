@@ -18,7 +18,8 @@ from custodes.models.chat import decode, encode_chats, encode_texts
 from custodes.models.decode import sample_tokens
 from custodes.seeds import derive
 from custodes.training.examples import SLACK
-from custodes.training.rl.policy import Policy, Scores, Sequences
+from custodes.training.packing import Sequences
+from custodes.training.rl.policy import Policy, Scores
 
 if TYPE_CHECKING:
     import torch
@@ -103,9 +104,13 @@ class Sampler:
         import torch
 
         lora = self._policy.lora
+        training = lora.model.training
         lora.model.eval()
-        with self._policy.merged(), torch.no_grad():
-            return sample_tokens(lora.base.model, lora.tokenizer, prompts, sampling, self._ends)
+        try:
+            with self._policy.merged(), torch.no_grad():
+                return sample_tokens(lora.base.model, lora.tokenizer, prompts, sampling, self._ends)
+        finally:
+            lora.model.train(training)
 
     def _by_engine(self, chats: Sequence[Chat], sampling: Sampling) -> list[list[list[int]]]:
         """Sample texts, and encode them: other engines give no token ids."""
@@ -166,9 +171,9 @@ class Sampler:
         return Control(
             name,
             worst <= _ENGINES_OFF,
-            f"log-probabilities of {len(gaps)} completions by the {self.engine} engine that sampled "
-            f"them differ by {worst:.2g} nats a token from those that are trained on (at most "
-            f"{_ENGINES_OFF})",
+            f"log-probabilities of {len(gaps)} completions by the {self.engine} engine that "
+            f"sampled them differ by {worst:.2g} nats a token from those that are trained on "
+            f"(at most {_ENGINES_OFF})",
             {"difference": worst, "most": _ENGINES_OFF},
         )
 

@@ -122,7 +122,8 @@ class RlRun:
             self._best[at].copy_(tensors[f"best.{at}"])
         for at, weight in enumerate(policy.value):
             weight.data.copy_(tensors[f"value.{at}"])
-        load_optimizer(optimizer, tensors)
+        if optimizer is not None:
+            load_optimizer(optimizer, tensors)
         self.rows = read_rows(self._folder / "steps.jsonl", figures["steps"])
         names = {field.name for field in fields(Evaluation)}
         self.evaluations = [
@@ -236,10 +237,9 @@ class RlRun:
 
     def _outcome_controls(self, series: Mapping[str, Sequence[float]]) -> list[Control]:
         controls = []
-        if "ppo/grad_norm" in series:
-            controls.append(
-                gradient_control("ppo", series["ppo/grad_norm"], self._policy.lora.trainable)
-            )
+        norms = series.get(f"{self._method}/grad_norm")
+        if norms:
+            controls.append(gradient_control(self._method, norms, self._policy.lora.trainable))
         if "objective/sampling_gap" in series:
             controls.append(
                 own_samples_control(

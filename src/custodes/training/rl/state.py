@@ -50,8 +50,10 @@ def read_state(path: Path, device: Any) -> tuple[dict[str, torch.Tensor], Any] |
 
 
 def optimizer_tensors(optimizer: Any) -> dict[str, torch.Tensor]:
-    """Name Adam's state, parameter by parameter."""
-    named = {}
+    """Name Adam's state, parameter by parameter; None has none."""
+    named: dict[str, torch.Tensor] = {}
+    if optimizer is None:
+        return named
     for at, parameter in enumerate(optimizer.param_groups[0]["params"]):
         for key, value in optimizer.state.get(parameter, {}).items():
             named[f"optimizer.{at}.{key}"] = value

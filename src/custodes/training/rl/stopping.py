@@ -2,12 +2,14 @@
 
 Gao, Schulman & Hilton 2022, arXiv:2210.10760: the reward of a proxy goes on rising with the KL
 divergence while the gold score passes its peak. A difference is noise until a one-sided paired test
-over prompts says otherwise; the best of several noisy evaluations is too good by chance, so the
-level is shared out over the evaluations before.
+over prompts says otherwise. The best of several noisy evaluations is too good by chance, and there
+are many looks: the level is shared out over all pairs of evaluations that could be compared, in a
+training of any length (a union bound; Σ 1 / m² = π² / 6).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from custodes.statistics import paired_change
@@ -21,7 +23,7 @@ def best_evaluation(evaluations: Sequence[Evaluation]) -> int:
     golds = [one.gold for one in evaluations]
     if any(gold is None for gold in golds):
         return len(evaluations) - 1
-    return max(range(len(golds)), key=lambda i: (golds[i], -i))  # type: ignore[arg-type]
+    return max(range(len(golds)), key=lambda i: (golds[i], -i))
 
 
 def overoptimised(evaluations: Sequence[Evaluation], level: float) -> str:
@@ -29,7 +31,7 @@ def overoptimised(evaluations: Sequence[Evaluation], level: float) -> str:
 
     Args:
         evaluations: Oldest first, over the same prompts, with gold scores.
-        level: Level of the one-sided test.
+        level: Probability, at most, of ever stopping a training whose gold does not fall.
     """
     if len(evaluations) < 2 or len(evaluations[-1].gold_by_prompt) < 2:
         return ""
@@ -37,7 +39,8 @@ def overoptimised(evaluations: Sequence[Evaluation], level: float) -> str:
     if last.reward <= best.reward or last is best:
         return ""
     change = paired_change(best.gold_by_prompt, last.gold_by_prompt)
-    if change.p_fall > level / (len(evaluations) - 1):
+    earlier = len(evaluations) - 1
+    if change.p_fall > level * 6 / math.pi**2 / earlier**3:
         return ""
     return (
         f"stopped after step {last.step}: gold fell by {-change.mean:.3g} since step {best.step} "
