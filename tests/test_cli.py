@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from custodes.cli import main
+from custodes.constitution.config import AlignConfig
 from custodes.diff.config import DiffConfig
 from custodes.drift.config import DriftConfig
 from custodes.oversight.config import OverseeConfig
@@ -162,6 +163,7 @@ def test_the_reference_of_the_config_is_what_the_code_says() -> None:
     reference = ROOT / "docs" / "reference"
     for name, config in (
         ("oversee_config", OverseeConfig),
+        ("align_config", AlignConfig),
         ("diff", DiffConfig),
         ("drift", DriftConfig),
     ):

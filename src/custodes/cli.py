@@ -283,12 +283,13 @@ def experts_fit(
         sys.exit(1)
 
 
-def config(verb: Positional[Literal["oversee", "diff", "drift"]]) -> None:
+def config(verb: Positional[Literal["oversee", "align", "diff", "drift"]]) -> None:
     """Print every key of a verb's config, as Markdown.
 
     Args:
         verb: The verb.
     """
+    from custodes.constitution.config import AlignConfig
     from custodes.diff.config import DiffConfig
     from custodes.drift.config import DriftConfig
     from custodes.oversight.config import OverseeConfig
@@ -296,6 +297,7 @@ def config(verb: Positional[Literal["oversee", "diff", "drift"]]) -> None:
 
     configs: dict[str, type[BaseModel]] = {
         "oversee": OverseeConfig,
+        "align": AlignConfig,
         "diff": DiffConfig,
         "drift": DriftConfig,
     }

@@ -13,7 +13,7 @@ from custodes.oversight.config import HeadOptions, JudgeOptions, WorkerOptions
 from custodes.training.dpo import DpoOptions
 from custodes.training.lora import LoraOptions
 from custodes.training.reward.options import RewardOptions
-from custodes.training.rl.options import PpoOptions
+from custodes.training.rl.options import PpoOptions, RlOptions
 from custodes.training.sft import SftOptions
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
     "PeopleSource",
     "PreferenceOptions",
     "RedTeamOptions",
+    "ReinforcementOptions",
     "ReportOptions",
     "ReviseOptions",
-    "RlOptions",
     "SlOptions",
 ]
 
@@ -196,16 +196,16 @@ class PreferenceOptions:
 
 
 @dataclass(frozen=True)
-class RlOptions:
+class ReinforcementOptions:
     """Reinforcement learning from the reward model.
 
     Attributes:
-        method: The method. ``dpo`` learns from the preferences and needs no reward model.
+        method: The method. ``dpo`` learns from the preferences themselves, without a reward model.
         rounds: Rounds of preferences, reward model and reinforcement learning.
         prompts: Prompts to train on, at most; as many ask for help as among the preferences'.
         held_out: Prompts, of those not trained on, that measure the gold score on the way.
         ppo: Options of PPO.
-        grpo: Options of trl's GRPO and RLOO, by their names there.
+        trl: Options of GRPO and RLOO.
         dpo: Options of DPO.
     """
 
@@ -214,7 +214,7 @@ class RlOptions:
     prompts: Positive = 128
     held_out: Annotated[int, Field(ge=0)] = 24
     ppo: PpoOptions = field(default_factory=PpoOptions)
-    grpo: Mapping[str, Any] = field(default_factory=dict)
+    trl: RlOptions = field(default_factory=RlOptions)
     dpo: DpoOptions = field(default_factory=DpoOptions)
 
 
@@ -280,7 +280,7 @@ class AlignConfig(BaseModel):
     sl: SlOptions = SlOptions()
     preferences: PreferenceOptions = PreferenceOptions()
     reward: RewardOptions = RewardOptions()
-    rl: RlOptions = RlOptions()
+    rl: ReinforcementOptions = ReinforcementOptions()
     report: ReportOptions = ReportOptions()
     sham: bool = True
 

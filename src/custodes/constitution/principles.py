@@ -248,6 +248,9 @@ def _principle(entry: _Requests, where: str, topic: str, file: _File, toward: To
     )
 
 
+_LISTED_MEASURE = "harmlessness"
+"""Published lists are about harm; they do not say what measures it."""
+
 _CRITIQUE = ("critique", "critic", "critique_request", "prompt")
 _REVISION = ("revision", "revision_request", "edit_request")
 _QUESTION = ("question", "comparison", "comparison_question", "preference")
@@ -285,6 +288,7 @@ def _entry(key: str, value: Any, path: Path) -> Principle:
             f'Where does the last reply fall short of this rule? "{rule}"',
             f'Write the reply again so that it keeps this rule: "{rule}"',
             rule,
+            measure=_LISTED_MEASURE,
         )
     if not isinstance(value, Mapping):
         raise ConfigError(f"{where} is a {type(value).__name__}", "write text or a mapping")
@@ -295,7 +299,13 @@ def _entry(key: str, value: Any, path: Path) -> Principle:
         if not text:
             known = ", ".join(map(str, value))
             raise ConfigError(f"{where} has no {field} request", f"it has {known or 'nothing'}")
-    return Principle(name, critique, revision, question or _from_revision(revision))
+    return Principle(
+        name,
+        critique,
+        revision,
+        question or _from_revision(revision),
+        measure=_LISTED_MEASURE,
+    )
 
 
 def _request(value: Mapping[str, Any], names: Sequence[str]) -> str:

@@ -222,17 +222,20 @@ def _wins(answers: Answers, part: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _ranking(answers: Answers, part: str, seed: int) -> Ranking:
+def _ranking(answers: Answers, part: str, seed: int) -> Ranking | None:
+    """Rank the models; None where no answer has a score."""
     comparisons = [
         Comparison(prompt, one, two, value)
         for one, two in combinations([name for name in answers if name != AGAIN], 2)
         for prompt, value in preferences_between(answers[one][part], answers[two][part])
     ]
-    return rank(comparisons, seed=derive(seed, "rank"))
+    return rank(comparisons, seed=derive(seed, "rank")) if comparisons else None
 
 
-def ranking_rows(ranking: Ranking) -> list[dict[str, Any]]:
+def ranking_rows(ranking: Ranking | None) -> list[dict[str, Any]]:
     """Return a ranking JSON-ready, the best first."""
+    if ranking is None:
+        return []
     return [
         {
             key: round(value, 4) if isinstance(value, float) else value

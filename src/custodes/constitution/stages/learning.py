@@ -24,11 +24,12 @@ from custodes.models.resolve import load, load_torch
 from custodes.oversight.worker import BASE
 from custodes.runs.lineage import Checkpoint
 from custodes.seeds import derive
+from custodes.training import ppo
 from custodes.training.card import write_card
 from custodes.training.dpo import dpo
 from custodes.training.lora import LoraModel
 from custodes.training.reward import RewardModel, fit_reward, load_reward
-from custodes.training.rl.rewards import Reward
+from custodes.training.rl import methods
 from custodes.training.sequence import train_in_sequence
 from custodes.training.sft import sft
 
@@ -193,7 +194,7 @@ def train_reward(run: AlignRun, arm: str, number: int, parent: Checkpoint) -> St
     result = fit_reward(
         pairs, base, reward_folder(run, arm, number), options, progress=run.progress
     )
-    facts = {"pairs": len(pairs), **result.metrics()}
+    facts = {"preferences": len(pairs), **result.metrics()}
     # The sham arm's reward model is meant to learn nothing.
     controls = [] if arm else list(result.controls)
     return StageResult(facts, controls)
@@ -271,36 +272,29 @@ def _by_reward(
     common: dict[str, Any] = {
         "gold": gold if held_out else None,
         "held_out": [query.chat for query in held_out],
-        "sampler": sampler,
         "progress": run.progress,
     }
     chats = [query.chat for query in train]
+    # The seed, and how the Worker samples, are the run's.
+    own: dict[str, Any] = {
+        "seed": seed,
+        "max_tokens": worker.max_tokens,
+        "temperature": worker.temperature,
+    }
     if options.method == "ppo":
-        from custodes.training import ppo
-
-        settings = replace(
-            options.ppo,
-            seed=seed,
-            max_tokens=worker.max_tokens,
-            temperature=worker.temperature,
+        result = ppo.train(
+            policy,
+            reward,
+            chats,
+            folder,
+            replace(options.ppo, **own),
+            sampler=sampler,
+            **common,
         )
-        result = ppo.train(policy, reward, chats, folder, settings, **common)
     else:
-        result = _by_trl(options.method, options.grpo, policy, reward, chats, folder, seed, common)
+        settings = replace(options.trl, **own)
+        result = methods.train(options.method, policy, reward, chats, folder, settings, **common)
     return result.adapter, result.metrics(), list(result.controls)
-
-
-def _by_trl(
-    method: str,
-    options: Any,
-    policy: LoraModel,
-    reward: Reward,
-    chats: Sequence[Chat],
-    folder: Path,
-    seed: int,
-    common: dict[str, Any],
-) -> Any:
-    raise NotImplementedError((method, options, policy, reward, chats, folder, seed, common))
 
 
 def _prompts(run: AlignRun, seed: int) -> tuple[list[Query], list[Query]]:
