@@ -19,6 +19,7 @@ import yaml
 from custodes.cli import main
 from custodes.commands.configs import CONFIGS, FIRST
 from custodes.config import load_config
+from custodes.constitution.config import AlignConfig
 from custodes.diff.config import DiffConfig
 from custodes.drift.config import DriftConfig
 from custodes.oversight.config import OverseeConfig
@@ -304,6 +305,7 @@ def test_the_reference_of_the_config_is_what_the_code_says() -> None:
     reference = ROOT / "docs" / "reference"
     for name, config in (
         ("oversee_config", OverseeConfig),
+        ("align_config", AlignConfig),
         ("diff", DiffConfig),
         ("drift", DriftConfig),
     ):

@@ -122,9 +122,23 @@ def sweep(arguments: Sequence[str]) -> None:
     run(arguments)
 
 
+def align(arguments: Sequence[str]) -> None:
+    """Train a model by a constitution, or by its inverse, and report what obeyed it."""
+    from custodes.commands.align import align as run
+
+    run(arguments)
+
+
 def calibrate(arguments: Sequence[str]) -> None:
     """Fit the simulator to runs, and say how well it predicts runs that it has not seen."""
     from custodes.commands.sweep import calibrate as run
+
+    run(arguments)
+
+
+def label(arguments: Sequence[str]) -> None:
+    """Let people pick the better of two answers, on a page of this computer."""
+    from custodes.commands.label import label as run
 
     run(arguments)
 
@@ -246,8 +260,10 @@ APART: dict[str, Callable[[Sequence[str]], None]] = {
     "diff": diff,
     "drift": drift,
     "preflight": preflight,
+    "align": align,
     "sweep": sweep,
     "calibrate": calibrate,
+    "label": label,
 }
 
 

@@ -23,6 +23,7 @@ __all__ = ["config", "demo", "init", "oversee_in"]
 
 CONFIGS = {
     "oversee": "custodes.oversight.config:OverseeConfig",
+    "align": "custodes.constitution.config:AlignConfig",
     "diff": "custodes.diff.config:DiffConfig",
     "drift": "custodes.drift.config:DriftConfig",
     "sweep": "custodes.sweep.config:SweepConfig",
@@ -73,7 +74,7 @@ def config(
     """Print every key of a verb's config, as Markdown or as a JSON Schema.
 
     Args:
-        verb: oversee, diff, drift or sweep.
+        verb: oversee, align, diff, drift or sweep.
     """
     from custodes.reference import config_reference, config_schema
 
