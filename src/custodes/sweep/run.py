@@ -128,6 +128,7 @@ class _Driver:
         self.sampler = make_sampler(config, space)
         self.known: dict[int, dict[str, Any]] = {}
         self.done: set[int] = set()
+        self.mapped = 0
         self.failed = 0
         self.flying: dict[Future[Any], int] = {}
         self._fitted: tuple[int, Surrogate | None] = (0, None)
@@ -143,6 +144,7 @@ class _Driver:
         for event in self.run.log.events:
             if event["kind"] == "run":
                 self.known[event["run"]] = event
+                self.mapped += _maps(event)
         asked = [e["point"] for e in self.known.values() if not e["replicate"] and _maps(e)]
         self.sampler.skip(asked)
         for event in self.run.log.events:
@@ -167,6 +169,7 @@ class _Driver:
             seed=seed,
             forecasts=[asdict(forecast) for forecast in told],
         )
+        self.mapped += _maps(self.known[number])
         return number
 
     def take(self, number: int, outcome: Mapping[str, Any]) -> None:
@@ -259,15 +262,13 @@ class _Driver:
 
     def fill(self, at_once: int) -> None:
         """Start as many runs of the map as there is room and budget for."""
-        mapped = sum(1 for event in self.known.values() if _maps(event))
-        room = min(at_once - len(self.flying), self.config.runs - mapped)
+        room = min(at_once - len(self.flying), self.config.runs - self.mapped)
         if room <= 0:
             return
         points = self.sampler.ask(max(1, min(room // self.config.replicates, BATCH)))
         for point, told in zip(points, self.forecasts(points), strict=True):
-            left = self.config.runs - mapped
+            left = self.config.runs - self.mapped
             for replicate in range(min(self.config.replicates, left)):
-                mapped += 1
                 self.submit(self.register(point, replicate, "map", told))
 
     def submit(self, number: int) -> None:
