@@ -160,9 +160,7 @@ def surprises(
         p_G = np.ones(len(keys))
         expected, deviation = means, np.full(len(keys), np.inf)
     else:
-        data = _Data(
-            space, history.encoded, history.values, history.variances, groups
-        )
+        data = _Data(space, history.encoded, history.values, history.variances, groups)
         held, null = (_large if len(keys) > DENSE else _small)(data, rate, seed)
         expected, deviation = held.expected, held.sd
         score = np.abs(means - expected) / deviation
@@ -221,7 +219,7 @@ class _Data:
     """A map: N runs at G points. ``variances`` are NaN where unknown."""
 
     space: Space
-    x_NK: Array
+    encoded: Array
     values: Array
     variances: Array
     groups: NDArray[np.int64]
@@ -246,7 +244,7 @@ class _Data:
         kept = np.isin(self.groups, points)
         renumbered = np.unique(self.groups[kept], return_inverse=True)[1]
         return _Data(
-            self.space, self.x_NK[kept], self.values[kept], self.variances[kept], renumbered
+            self.space, self.encoded[kept], self.values[kept], self.variances[kept], renumbered
         )
 
 
@@ -295,7 +293,7 @@ class _Fit:
     def __init__(self, data: _Data, start: Array | None = None) -> None:
         self.data, self.theta = data, start
         self.surrogate: Surrogate | None = None
-        x_GK = data.x_NK[data.first]
+        x_GK = data.encoded[data.first]
         self.near = nearest(x_GK, min(6, len(x_GK) - 1))
 
     def settled(self, values: Array | None = None) -> _Held:
@@ -308,16 +306,15 @@ class _Fit:
         """Fit without the outliers, and predict every point from the others in the fit."""
         data = self.data
         kept = ~outlier[data.groups]
-        surrogate = fit_surrogate(
-            data.space, data.x_NK[kept], self.values[kept], data.variances[kept], start=self.theta
-        )
+        x_NK, values, variances = data.encoded[kept], self.values[kept], data.variances[kept]
+        surrogate = fit_surrogate(data.space, x_NK, values, variances, start=self.theta)
         self.surrogate, self.theta = surrogate, surrogate.theta
         expected, sd = np.empty(len(outlier)), np.empty(len(outlier))
         inside, renumbered = np.unique(data.groups[kept], return_inverse=True)
         left_out = surrogate.left_out(renumbered)
         expected[inside], sd[inside] = left_out.mean, left_out.sd
         outside = np.flatnonzero(outlier)
-        predicted = surrogate.predict(data.x_NK[data.first[outside]])
+        predicted = surrogate.predict(data.encoded[data.first[outside]])
         noise = data.noise(surrogate.noise_sd)[outside]
         expected[outside], sd[outside] = predicted.mean, np.sqrt(predicted.sd**2 + noise)
         return _Held(expected, sd)
@@ -331,8 +328,8 @@ def _small(data: _Data, rate: float, seed: int) -> tuple[_Held, Array]:
     surrogate, rng = fit.surrogate, np.random.default_rng(seed)
     whole = fit_surrogate(
         data.space,
-        data.x_NK,
-        np.zeros(len(data.x_NK)),
+        data.encoded,
+        np.zeros(len(data.encoded)),
         None,
         start=surrogate.theta,
         optimise=False,
@@ -359,7 +356,7 @@ def _large(data: _Data, rate: float, seed: int) -> tuple[_Held, Array]:
     fit.settled()
     assert fit.surrogate is not None
     noise = data.noise(fit.surrogate.noise_sd)
-    local = Neighbourhoods(data.space, data.x_NK[data.first], fit.surrogate, noise)
+    local = Neighbourhoods(data.space, data.encoded[data.first], fit.surrogate, noise)
 
     def settled(means: Array) -> _Held:
         guess = _unlike_neighbours(means, local.near_Gk[:, :6])

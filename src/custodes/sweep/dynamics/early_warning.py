@@ -6,9 +6,9 @@
 4. Windows overlap, so tau is large by chance much of the time: on stationary noise it is above 0.5
    in a fifth of the series (docs/measurements/sweep.md). Its p-value comes from null surrogates:
    stationary AR(1) series of the same length, which go through 1 to 3.
-5. Which AR(1) series is not known, and an estimate of the coefficient from a short, detrended series
-   is poor: with it, the false-alarm rate at the 5% level was up to 13%. Surrogates are therefore
-   drawn with all coefficients, and those are kept whose own detrended series has the
+5. Which AR(1) series is not known, and an estimate of the coefficient from a short, detrended
+   series is poor: with it, the false-alarm rate at the 5% level was up to 13%. Surrogates are drawn
+   with all coefficients, therefore, and those are kept whose own detrended series has the
    autocorrelation that was observed. Given that, tau hardly depends on the coefficient.
 """
 
