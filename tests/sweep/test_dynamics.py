@@ -187,7 +187,7 @@ def test_there_is_no_walk_along_categories(tmp_path, values):
 
 
 def test_a_walk_along_an_unknown_key_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="did you mean overseer.thresholds"):
+    with pytest.raises(ConfigError, match=r"did you mean overseer\.thresholds"):
         walk_runs(LOOP, "overseer.threshold", [0.1, 0.2], "gold.harmlessness", tmp_path)
     with pytest.raises(ConfigError, match="did you mean gain"):
         walk_simulator(LoopModel(), "gian", [0.1, 0.2], steps=2)

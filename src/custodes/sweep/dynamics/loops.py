@@ -1,8 +1,8 @@
 """Walks of a whole loop along one axis: the same Worker all the way up and all the way back.
 
-Each value of the axis is a *leg*: a run of ``oversee`` that begins with the Worker as the leg before
-it left it. The Overseer's budget, the User and the perturbations begin anew with each leg. The walk
-up and the walk down visit the same values; where the loop remembers nothing they agree.
+Each value of the axis is a *leg*: a run of ``oversee`` that begins with the Worker as the leg
+before it left it. The Overseer's budget, the User and the perturbations begin anew with each leg.
+The walk up and the walk down visit the same values; where the loop remembers nothing they agree.
 """
 
 from __future__ import annotations
