@@ -13,6 +13,7 @@ from custodes.oversight.config import OverseeConfig
 from custodes.oversight.controls.bookkeeping import OverseerPlan
 from custodes.oversight.events import AuditEvent, GoldEvent, VerdictEvent, decode
 from custodes.oversight.loop import Loop, Roles
+from custodes.oversight.summary.result import RunSummary
 from custodes.oversight.summary.summary import read_timings, summarise
 from custodes.oversight.teachers.null import NullTeacher
 from custodes.oversight.teachers.sham import ShamTeacher
@@ -23,7 +24,7 @@ from custodes.runs.folder import RunFolder
 __all__ = ["not_complete", "oversee", "run_twin"]
 
 
-def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent) -> dict[str, Any]:
+def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent) -> RunSummary:
     """Run a loop of a supervised Worker in a folder, or continue the one that is there.
 
     Killed at any moment and called again with the same arguments, it ends with the same events,
@@ -35,7 +36,7 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
         progress: Called with each stage.
 
     Returns:
-        The summary, also in ``summary.json`` (docs/guide/oversee.md has its keys).
+        The summary, a dict that is also in ``summary.json`` (docs/guide/oversee.md has its keys).
 
     Raises:
         CustodesError: A mistake in the config, a missing file, a full disk…, in one line; what was
@@ -78,7 +79,7 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
             if not complete:
                 summary["verdict"] |= not_complete(summary["verdict"])
             run.write_summary(summary)
-    return summary
+    return RunSummary(summary)
 
 
 def _since_instructor(rows: list[Event], config: OverseeConfig) -> list[Event]:
