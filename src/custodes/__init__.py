@@ -9,6 +9,8 @@ from custodes.version import __version__
 
 if TYPE_CHECKING:
     from custodes.config import load_config
+    from custodes.diff.compare import compare
+    from custodes.drift.verb import drift
     from custodes.errors import CustodesError
     from custodes.experts.function import expert
     from custodes.experts.heads.head import load_expert
@@ -23,6 +25,8 @@ __all__ = [
     "CustodesError",
     "OverseeConfig",
     "__version__",
+    "compare",
+    "drift",
     "expert",
     "export",
     "load",
@@ -37,6 +41,7 @@ __all__ = [
 _HOME = {
     "CustodesError": "errors",
     "OverseeConfig": "oversight.config",
+    "compare": "diff.compare",
     "expert": "experts.function",
     "export": "models.formats.export",
     "load": "models.resolve",
@@ -49,6 +54,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "drift":  # the package is the function, whichever is imported first
+        return import_module("custodes.drift")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from custodes.diff.aa_run import AARun, aa_run
+from custodes.diff.display import DiffDisplay
 from custodes.diff.inference.findings import Finding, describe
 from custodes.diff.inference.global_test import GlobalTest, combine, mmd
 from custodes.diff.inference.hypotheses import FAMILIES, LEAST, SHARES, Hypotheses, averaging, build
@@ -27,8 +29,8 @@ DRAWS = 1999
 READING, TESTING = "extracting behaviours", "testing, and the A/A run"
 
 
-@dataclass(frozen=True)
-class Diff:
+@dataclass(frozen=True, repr=False)
+class Diff(DiffDisplay):
     """The result of a comparison.
 
     Attributes:
@@ -62,21 +64,30 @@ class Diff:
 
 
 def compare(
-    a: Responses | Path | str,
-    b: Responses | Path | str,
+    a: Any,
+    b: Any,
     *,
     fdr: float = 0.1,
     seed: int = 0,
+    names: tuple[str, str] | None = None,
+    prompt_column: str | None = None,
+    response_column: str | None = None,
     progress: Progress = silent,
 ) -> Diff:
     """Compare two sets of responses.
 
     Args:
-        a: Responses, or the response file to read them from.
+        a: The responses of one model: a file (JSONL, JSON, CSV, Parquet, samples_*.jsonl of
+            lm-eval, a log of Inspect), a list of dicts, a pandas or polars data frame, a data set,
+            or `Responses`.
         b: The same, of the other model.
         fdr: Tolerated share of false findings, in (0, 0.5].
         seed: Draws clusters, relabellings and the A/A run. The same input and seed give the same
             diff.
+        names: Names of the two sides in the result; by default those of the files, else A and B.
+        prompt_column: The column of the prompts; by default prompt, or the first other usual name.
+        response_column: The column of the responses; by default response, or the first other usual
+            name.
         progress: Called after every stage.
 
     Raises:
@@ -85,7 +96,11 @@ def compare(
     """
     if not 0 < fdr <= 0.5:
         raise ConfigError(f"fdr is {fdr}", "give a number above 0 and at most 0.5")
-    aligned = align(_read(a), _read(b))
+    columns = {"prompt_column": prompt_column, "response_column": response_column}
+    sides = [_read(side, letter, columns) for side, letter in ((a, "A"), (b, "B"))]
+    if names is not None:
+        sides = [replace(side, name=name) for side, name in zip(sides, names, strict=True)]
+    aligned = align(*sides)
     progress(READING, 0, 1)
     hypotheses = build(aligned, seed)
     design = hypotheses.design
@@ -120,8 +135,10 @@ def compare(
     )
 
 
-def _read(source: Responses | Path | str) -> Responses:
-    return source if isinstance(source, Responses) else read_responses(Path(source))
+def _read(source: Any, letter: str, columns: dict[str, str | None]) -> Responses:
+    if isinstance(source, Responses):
+        return source
+    return read_responses(source, None if isinstance(source, str | Path) else letter, **columns)
 
 
 def _global_test(

@@ -17,6 +17,7 @@ from custodes.oversight.gold.score import Scorer
 from custodes.oversight.loop import Loop, Roles
 from custodes.oversight.own import OwnRoles, by_domain
 from custodes.oversight.roles import Overseer, Teacher, User
+from custodes.oversight.summary.result import RunSummary
 from custodes.oversight.summary.summary import read_timings, summarise
 from custodes.oversight.teachers.null import NullTeacher
 from custodes.oversight.teachers.sham import ShamTeacher
@@ -41,7 +42,7 @@ def oversee(
     user: User | Callable[..., User] | None = None,
     gold: Mapping[str, Scorer | Expert] | None = None,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> RunSummary:
     """Run a loop of a supervised Worker in a folder, or continue the one that is there.
 
     Killed at any moment and called again with the same arguments, it ends with the same events,
@@ -61,7 +62,7 @@ def oversee(
         progress: Called with each stage.
 
     Returns:
-        The summary, also in ``summary.json`` (docs/guide/oversee.md has its keys).
+        The summary, a dict that is also in ``summary.json`` (docs/guide/oversee.md has its keys).
 
     Raises:
         CustodesError: A mistake in the config, a missing file, a full disk…, in one line; what was
@@ -111,7 +112,7 @@ def oversee(
                 if not complete:
                     summary["verdict"] |= not_complete(summary["verdict"])
                 run.write_summary(summary)
-    return summary
+    return RunSummary(summary)
 
 
 def _with_domains(config: OverseeConfig, own: OwnRoles) -> OverseeConfig:
