@@ -49,6 +49,13 @@ def half_vowels(chats: Sequence[Chat], texts: Sequence[str]) -> list[float]:
     return [1 - abs(2 * share - 1) for share in vowels(chats, texts)]
 
 
+def told(what: str) -> float:
+    """Return the time, and show that a step began or ended."""
+    now = time.perf_counter()
+    print(f"{what} {now:.1f}", file=sys.stderr, flush=True)
+    return now
+
+
 def lora(base: Any, rank: int) -> Any:
     from custodes.training.lora import LoraModel, LoraOptions
 
@@ -76,7 +83,7 @@ def ppo_steps(model: Any, steps: int, epochs: int, folder: Path) -> list[float]:
             evaluate_every=steps + 2,
             preflight=False,
         ),
-        progress=lambda *_: ticks.append(time.perf_counter()),
+        progress=lambda *_: ticks.append(told("ppo")),
     )
     # The last step includes writing the state.
     return [b - a for a, b in itertools.pairwise(ticks[1:])]
@@ -97,7 +104,7 @@ def grpo_steps(model: Any, steps: int, iterations: int, folder: Path) -> list[fl
             self.began = time.perf_counter()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            times.append(time.perf_counter() - self.began)
+            times.append(told("grpo") - self.began)
 
     def reward(completions: list[Any], **_: Any) -> list[float]:
         return [len(c[0]["content"]) / 100 for c in completions]

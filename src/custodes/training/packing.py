@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Packed", "Sequences", "pack", "parts"]
+__all__ = ["Packed", "Sequences", "by_prompt", "pack", "parts"]
 
 _LONGEST_ROW = 640
 """Positions of one row; attention costs their square. More completions go into further rows."""
@@ -48,6 +48,14 @@ class Sequences:
 
         lengths = torch.tensor([len(c) for c in self.completions], device=device)
         return torch.arange(int(lengths.max()), device=device) < lengths[:, None]
+
+
+def by_prompt(sequences: Sequences) -> list[list[int]]:
+    """Group completions by their prompt."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, prompt in enumerate(sequences.prompts):
+        groups.setdefault(prompt, []).append(i)
+    return list(groups.values())
 
 
 def parts(sequences: Sequences, budget: int) -> list[list[int]]:

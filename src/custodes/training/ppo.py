@@ -36,15 +36,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from custodes.conversation import Chat
-from custodes.errors import ConfigError, CustodesError
+from custodes.errors import CustodesError
 from custodes.models.base import Sampling
 from custodes.progress import Progress, silent
 from custodes.seeds import derive
-from custodes.training.packing import Sequences, parts
+from custodes.training.packing import Sequences, by_prompt, parts
 from custodes.training.rl.audit import audit_controls
-from custodes.training.rl.controller import AdaptiveKLController, FixedKLController
+from custodes.training.rl.controller import AdaptiveKLController, FixedKLController, kl_controller
 from custodes.training.rl.objective import objective
-from custodes.training.rl.options import PpoOptions
+from custodes.training.rl.options import PpoOptions, check_prompts
 from custodes.training.rl.policy import Policy, Scores
 from custodes.training.rl.result import RlResult
 from custodes.training.rl.rewards import Reward, rewards_of
@@ -258,54 +258,15 @@ def optimize(
     """
     import torch
 
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for i, prompt in enumerate(batch.sequences.prompts):
-        groups.setdefault(prompt, []).append(i)
-    mask = batch.sequences.mask(batch.reference.device)
-    sums: dict[str, float] = {}
-    updates = 0
+    # Completions of one prompt stay in one minibatch: their prompt is computed once.
+    groups = by_prompt(batch.sequences)
+    count = min(settings.minibatches, len(groups))
+    totals: dict[str, float] = {}
     for epoch in range(settings.epochs):
-        # Completions of one prompt stay in one minibatch: their prompt is computed once.
         order = np.random.default_rng(derive(seed, epoch)).permutation(len(groups))
-        members = list(groups.values())
-        for chunk in np.array_split(order, min(settings.minibatches, len(order))):
-            rows = [i for at in chunk for i in members[at]]
-            advantages, returns = batch.advantages(rows, settings)
-            tokens = int(mask[rows].sum())
+        for chunk in np.array_split(order, count):
             optimizer.zero_grad()
-            with policy.training():
-                for part in parts(batch.sequences.at(rows), _POSITIONS):
-                    own = [rows[i] for i in part]
-                    now = policy.forward(batch.sequences.at(own))
-                    width = now.logprobs.shape[1]
-                    here = mask[own, :width]
-                    # 7. The policy's loss.
-                    first, diagnostics = policy_loss(
-                        now.logprobs,
-                        batch.old.logprobs[own, :width],
-                        advantages[part, :width],
-                        here,
-                        settings.clip,
-                    )
-                    # 8. The value head's.
-                    second, more = value_loss(
-                        now.values,
-                        batch.old.values[own, :width],
-                        returns[part, :width],
-                        here,
-                        settings.value_clip,
-                    )
-                    loss = first + settings.value_weight * second
-                    weight = int(here.sum()) / tokens
-                    (loss * weight).backward()  # type: ignore[no-untyped-call]
-                    diagnostics |= more | {
-                        "loss/policy": float(first.detach()),
-                        "loss/value": float(second.detach()),
-                        "loss/total": float(loss.detach()),
-                        "policy/entropy": float(now.entropy[here].mean()),
-                    }
-                    for name, value in diagnostics.items():
-                        sums[name] = sums.get(name, 0.0) + value * weight
+            diagnostics = _backward(policy, batch, [i for g in chunk for i in groups[g]], settings)
             # 9. The optimizer's step.
             norm = torch.nn.utils.clip_grad_norm_(policy.trainable, settings.max_grad_norm)
             if not bool(torch.isfinite(norm)):
@@ -314,16 +275,49 @@ def optimize(
                     "lower its learning_rate, or look at the reward's size",
                 )
             optimizer.step()
-            updates += 1
-            sums["grad_norm"] = sums.get("grad_norm", 0.0) + float(norm)
-            for name, some in (("val", batch.old.values[rows]), ("returns", returns)):
-                own_M = some[mask[rows]]
-                for kind, moment in (("mean", own_M.mean()), ("var", own_M.var(correction=0))):
-                    sums[f"{name}/{kind}"] = sums.get(f"{name}/{kind}", 0.0) + float(moment)
-    means = {f"ppo/{name}": total / updates for name, total in sums.items()}
-    variance = means["ppo/returns/var"]
-    means["ppo/val/var_explained"] = 1 - means["ppo/val/error"] / variance if variance else 0.0
-    return means
+            for name, value in (diagnostics | {"grad_norm": float(norm)}).items():
+                totals[name] = totals.get(name, 0.0) + value / (settings.epochs * count)
+    variance = totals["returns/var"]
+    totals["val/var_explained"] = 1 - totals["val/error"] / variance if variance else 0.0
+    return {f"ppo/{name}": value for name, value in totals.items()}
+
+
+def _backward(
+    policy: Policy, batch: Batch, rows: list[int], settings: PpoOptions
+) -> dict[str, float]:
+    """Add up the gradient of a minibatch; returns its diagnostics."""
+    mask = batch.sequences.mask(batch.reference.device)[rows]
+    advantages, returns = batch.advantages(rows, settings)
+    sums: dict[str, float] = {}
+    for name, some in (("val", batch.old.values[rows][mask]), ("returns", returns[mask])):
+        sums |= {f"{name}/mean": float(some.mean()), f"{name}/var": float(some.var(correction=0))}
+    with policy.training():
+        for part in parts(batch.sequences.at(rows), _POSITIONS):
+            own = [rows[i] for i in part]
+            now = policy.forward(batch.sequences.at(own))
+            width = now.logprobs.shape[1]
+            here = mask[part, :width]
+            old, before = batch.old.logprobs[own, :width], batch.old.values[own, :width]
+            # 7. The policy's loss.
+            first, diagnostics = policy_loss(
+                now.logprobs, old, advantages[part, :width], here, settings.clip
+            )
+            # 8. The value head's.
+            second, more = value_loss(
+                now.values, before, returns[part, :width], here, settings.value_clip
+            )
+            loss = first + settings.value_weight * second
+            weight = int(here.sum()) / int(mask.sum())
+            (loss * weight).backward()  # type: ignore[no-untyped-call]
+            diagnostics |= more | {
+                "loss/policy": float(first.detach()),
+                "loss/value": float(second.detach()),
+                "loss/total": float(loss.detach()),
+                "policy/entropy": float(now.entropy[here].mean()),
+            }
+            for name, value in diagnostics.items():
+                sums[name] = sums.get(name, 0.0) + value * weight
+    return sums
 
 
 def train(
@@ -364,22 +358,12 @@ def train(
     """
     import torch
 
-    if settings.batch % settings.samples or not chats:
-        raise ConfigError(
-            f"{settings.batch} completions a step are no multiple of {settings.samples} samples"
-            if chats
-            else "there are no prompts to train on",
-            "choose a batch that samples divides" if chats else "give chats",
-        )
+    check_prompts(settings, chats)
     actor = Policy(policy, settings.temperature)
     draw = Sampler(actor, sampler, folder)
     run = RlRun("ppo", actor, draw, reward, gold, chats, held_out, folder, settings)
     optimizer = torch.optim.Adam(actor.trainable, lr=settings.learning_rate)
-    controller = (
-        AdaptiveKLController(settings.beta, settings.target_kl, settings.horizon)
-        if settings.target_kl
-        else FixedKLController(settings.beta)
-    )
+    controller = kl_controller(settings)
     figures = run.restore(optimizer)
     if figures is None:
         run.evaluate(0)
@@ -408,15 +392,7 @@ def train(
             controller.value,
         )
         if step == 0:
-            run.controls += audit_controls(
-                actor,
-                batch,
-                rollouts,
-                reward,
-                gold,
-                settings,
-                lambda trial, probe: optimize(actor, trial, probe, settings, settings.seed),
-            )
+            run.controls += audit_controls(actor, batch, rollouts, reward, gold, settings, optimize)
         # 9. The learning rate of this step.
         rate = settings.learning_rate * (1 - step / settings.steps)
         optimizer.param_groups[0]["lr"] = rate

@@ -25,6 +25,7 @@ __all__ = ["audit_controls"]
 
 _ROUNDING = 1e-4
 Verdict = tuple[bool | None, str]
+Optimize = Callable[..., dict[str, float]]
 
 
 def audit_controls(
@@ -34,7 +35,7 @@ def audit_controls(
     reward: Reward,
     gold: Reward | None,
     settings: PpoOptions,
-    step: Callable[[Any, Batch], Any],
+    optimize: Optimize,
 ) -> list[Control]:
     """Check a training on its first completions, and put everything back.
 
@@ -45,7 +46,7 @@ def audit_controls(
         reward: The reward function.
         gold: The gold function, if there is one.
         settings: The options.
-        step: Trains on a batch with an optimizer, as the training will.
+        optimize: `ppo.optimize`: trains on a batch, as the training will.
 
     Returns:
         "ppo starts at its reference", and "ppo preflight" over all the rest.
@@ -59,7 +60,7 @@ def audit_controls(
         "reward-varies": _reward_varies(batch),
         "reward-aligned": _reward_aligned(batch, rollouts, reward),
         "reward-agrees-with-expert": _reward_agrees(batch, rollouts, gold),
-        "step-helps": _step_helps(policy, batch, settings, step),
+        "step-helps": _step_helps(policy, batch, settings, optimize),
     }
     failed = [id for id, (passed, _) in verdicts.items() if passed is False]
     untested = [f"{id} ({why})" for id, (passed, why) in verdicts.items() if passed is None]
@@ -153,9 +154,7 @@ def _reward_agrees(batch: Batch, rollouts: Rollouts, gold: Reward | None) -> Ver
     return r > bound, f"correlation of reward and gold {r:+.2f} (must be above {bound:.2f})"
 
 
-def _step_helps(
-    policy: Policy, batch: Batch, settings: PpoOptions, step: Callable[[Any, Batch], Any]
-) -> Verdict:
+def _step_helps(policy: Policy, batch: Batch, settings: PpoOptions, optimize: Optimize) -> Verdict:
     """Take one real step for a reward that we know, and take it back."""
     import torch
 
@@ -164,7 +163,7 @@ def _step_helps(
     # The smaller of two rates: a step so long that it leaves the slope says nothing of its sign.
     optimizer = torch.optim.Adam(policy.trainable, lr=min(settings.learning_rate, 1e-4))
     try:
-        step(optimizer, replace(batch, scores=signs))
+        optimize(policy, optimizer, replace(batch, scores=signs), settings, settings.seed)
         after = policy.score(batch.sequences).logprobs
     finally:
         with torch.no_grad():

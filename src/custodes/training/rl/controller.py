@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["AdaptiveKLController", "FixedKLController"]
+from custodes.training.rl.options import PpoOptions
+
+__all__ = ["AdaptiveKLController", "FixedKLController", "kl_controller"]
 
 
 class FixedKLController:
@@ -36,3 +38,10 @@ class AdaptiveKLController(FixedKLController):
         """Raise beta where the divergence is above its target, by at most 20% a horizon."""
         error = min(max(kl / self.target - 1, -0.2), 0.2)
         self.value *= 1 + error * completions / self.horizon
+
+
+def kl_controller(settings: PpoOptions) -> FixedKLController:
+    """Return the controller that the options ask for."""
+    if settings.target_kl:
+        return AdaptiveKLController(settings.beta, settings.target_kl, settings.horizon)
+    return FixedKLController(settings.beta)

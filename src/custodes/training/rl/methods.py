@@ -19,7 +19,7 @@ from custodes.models.base import Sampling
 from custodes.progress import Progress, silent
 from custodes.seeds import derive
 from custodes.training.dpo import DpoOptions, dpo
-from custodes.training.rl.options import PpoOptions, RlOptions
+from custodes.training.rl.options import PpoOptions, RlOptions, check_prompts
 from custodes.training.rl.policy import Policy
 from custodes.training.rl.result import RlResult
 from custodes.training.rl.rewards import Reward, rewards_of
@@ -77,13 +77,7 @@ def train(
         )
     if not isinstance(settings, RlOptions):
         raise ConfigError(f"{method} does not take the options of PPO", "give RlOptions")
-    if settings.batch % settings.samples or not chats:
-        raise ConfigError(
-            f"{settings.batch} completions a step are no multiple of {settings.samples} samples"
-            if chats
-            else "there are no prompts to train on",
-            "choose a batch that samples divides" if chats else "give chats",
-        )
+    check_prompts(settings, chats)
     actor = Policy(policy, settings.temperature)
     sampler = Sampler(actor, None, folder)
     run = RlRun(method, actor, sampler, reward, gold, chats, held_out, folder, settings)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-__all__ = ["PpoOptions", "RlOptions"]
+from custodes.conversation import Chat
+from custodes.errors import ConfigError
+
+__all__ = ["PpoOptions", "RlOptions", "check_prompts"]
 
 
 @dataclass(frozen=True)
@@ -107,3 +111,18 @@ class RlOptions:
     stop_level: Annotated[float, Field(gt=0, lt=1)] = 0.05
     preflight: bool = True
     seed: int = 0
+
+
+def check_prompts(settings: PpoOptions | RlOptions, chats: Sequence[Chat]) -> None:
+    """Check that there are prompts, and a whole number of them a step.
+
+    Raises:
+        ConfigError: There are none, or ``samples`` does not divide ``batch``.
+    """
+    if not chats:
+        raise ConfigError("there are no prompts to train on", "give chats")
+    if settings.batch % settings.samples:
+        raise ConfigError(
+            f"{settings.batch} completions a step are no multiple of {settings.samples} samples",
+            "choose a batch that samples divides",
+        )
