@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from custodes.errors import ConfigError, near_misses
 from custodes.experts.expert import DOMAIN_NAME, DOMAINS
@@ -299,6 +299,7 @@ class OverseeConfig(BaseModel):
     control: bool = False
     sham: bool = False
     report_to: ReportTo = "none"
+    _usual_thresholds: bool = PrivateAttr(default=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -326,6 +327,10 @@ class OverseeConfig(BaseModel):
                 raise ConfigError(
                     f"experts: two for {domain}", "join them as members of one ensemble"
                 )
+        if self.overseer.thresholds is None and domains:
+            usual = replace(self.overseer, thresholds=dict.fromkeys(domains, USUAL_THRESHOLD))
+            object.__setattr__(self, "overseer", usual)
+            self._usual_thresholds = True
         for domain in self.overseer.thresholds or ():
             if domains and domain not in domains:
                 raise ConfigError(
@@ -336,6 +341,11 @@ class OverseeConfig(BaseModel):
     @property
     def thresholds(self) -> Mapping[str, float]:
         """The Overseer's thresholds by domain."""
-        if self.overseer.thresholds is not None:
-            return self.overseer.thresholds
-        return {expert.domain: USUAL_THRESHOLD for expert in self.experts}
+        return self.overseer.thresholds or {}
+
+    def with_experts(self, experts: Sequence[Expert]) -> Self:
+        """Return the config with other Experts; thresholds that nobody gave are theirs."""
+        overseer = self.overseer
+        if self._usual_thresholds:
+            overseer = replace(overseer, thresholds=None)
+        return type(self)(**{**dict(self), "experts": tuple(experts), "overseer": overseer})

@@ -120,7 +120,7 @@ def _with_domains(config: OverseeConfig, own: OwnRoles) -> OverseeConfig:
     if not own.experts:
         return config
     experts = [OwnExpertOptions(domain=d, object=e.name) for d, e in own.experts.items()]
-    return OverseeConfig(**{**dict(config), "experts": tuple(experts)})
+    return config.with_experts(experts)
 
 
 def _plan(config: OverseeConfig, own: OwnRoles) -> OverseerPlan:

@@ -32,7 +32,7 @@ QUIET = "#6a7078"
 GRID = "#e6e7ea"
 AXIS = "#a9adb4"
 OURS = "#20568f"
-NULL = "#9fa3a9"
+NULL = "#7b8087"
 LIMIT = "#8a6a12"
 GREEN = "#1d6b3f"
 CHANGE = "#7a4a9e"
@@ -53,6 +53,9 @@ POINTS = 48
 LABELS = 16
 """More new checkpoints or perturbations than this are drawn without their numbers."""
 
+
+ROOM = {"titlePadding": 12}
+"""Between labels and title: a reader's font may be wider than the one that is measured with."""
 
 LABEL = {"type": "text", "baseline": "bottom", "dy": -3, "fontSize": 12}
 
@@ -157,7 +160,7 @@ def gold_chart(
     width: int,
     zero: bool = False,
     title: str = "checkpoint",
-    unit: str | None = None,
+    quantity: str | None = None,
 ) -> Markup:
     """Draw scores by checkpoint.
 
@@ -166,7 +169,7 @@ def gold_chart(
         width: In CSS pixels.
         zero: Whether to draw a line at 0.
         title: Title of the horizontal axis.
-        unit: Title of the vertical axis, None for no title.
+        quantity: Title of the vertical axis, if any.
     """
     last = max(point.checkpoint for point in points)
     drawn = set(np.linspace(0, last, min(POINTS, last + 1)).round().astype(int).tolist())
@@ -175,9 +178,9 @@ def gold_chart(
     y = {
         "field": "y",
         "type": "quantitative",
-        "title": unit,
+        "title": quantity,
         "scale": {"zero": zero},
-        "axis": {"labelExpr": label, "tickCount": 5},
+        "axis": {"labelExpr": label, "tickCount": 5, **ROOM},
     }
     layers = [_layer([{"y": 0}], {"type": "rule", "color": QUIET}, y=y)] if zero else []
     for null, colour in ((True, NULL), (False, OURS)):
@@ -259,9 +262,9 @@ def ratings_chart(ratings: Ratings, width: int) -> Markup:
     y = {
         "field": "y",
         "type": "quantitative",
-        "title": None,
+        "title": "rating",
         "scale": {"domain": [0, 1], "nice": False},
-        "axis": {"tickCount": 5, "format": ".2~f"},
+        "axis": {"tickCount": 5, "format": ".2~f", **ROOM},
     }
     floor = _layer([{"x": -0.5, "end": end, "y": 0}], {"type": "rule", "color": AXIS}, **_to(x, y))
     thin = {"type": "line", "strokeWidth": 1.2}
@@ -290,7 +293,9 @@ def _span_layers(spans: Sequence[Span], x: Spec, y: Spec) -> list[Spec]:
     rows = [
         {"x": s.first - 0.5, "end": s.last + 0.5, "label": f"P{s.number}", "y": 0} for s in spans
     ]
-    area = {"type": "rect", "color": SPAN, "opacity": 0.75}
+    # The edge, since the shade alone has too little contrast.
+    edge = {"stroke": LIMIT, "strokeWidth": 0.7}
+    area = {"type": "rect", "color": SPAN, "opacity": 0.75, **edge}
     text = {**LABEL, "align": "left", "dx": 3, "color": QUIET}
     return [
         _layer(rows, area, x=x, x2={"field": "end"}),
