@@ -81,10 +81,10 @@ def test_keys_answer_and_a_killed_server_loses_nothing(tmp_path: Path, context: 
         for key, side in sides.items():
             seen.append(page.inner_text(f"#{side}"))
             press(page, key)
-        assert progress(page) == "6 of 8 answered"
+        assert progress(page) == "6 of 8 done"
         assert [row["chosen"] for row in rows_of(out)] == seen
         press(page, "u")
-        assert progress(page) == "5 of 8 answered"
+        assert progress(page) == "5 of 8 done"
         assert page.inner_text("#right") == seen.pop()
         press(page, "t")
         assert rows_of(out)[-1]["choice"] == "tie"
@@ -92,11 +92,11 @@ def test_keys_answer_and_a_killed_server_loses_nothing(tmp_path: Path, context: 
         assert process.end(signal.SIGKILL)[0] == -signal.SIGKILL
         press(page, "a")
         assert "Not saved" in page.inner_text("#notice")
-        assert progress(page) == "6 of 8 answered"
+        assert progress(page) == "6 of 8 done"
     assert len(rows_of(out)) == 6
     with LabelProcess(data, out, *options) as process:
         page = opened(context, process.urls[0])
-        assert progress(page) == "6 of 8 answered"
+        assert progress(page) == "6 of 8 done"
         assert page.inner_text("#prompt") == due
         press(page, "s")
         press(page, "a")
@@ -119,7 +119,7 @@ def test_two_tabs_and_two_annotators_lose_and_double_nothing(tmp_path: Path, con
         press(one, "a")
         press(two, "b")  # the same item, shown before the first tab answered it
         assert "another page" in two.inner_text("#notice")
-        assert progress(two) == "1 of 3 answered"
+        assert progress(two) == "1 of 3 done"
         press(other, "a")
         for page in (two, one, one, other, other):
             press(page, "b")
@@ -138,7 +138,7 @@ def test_a_key_that_is_held_down_answers_once(tmp_path: Path, context: Any) -> N
             page.wait_for_selector("body[aria-busy=false]")
         page.keyboard.up("a")
         page.keyboard.press("Control+b")
-        assert progress(page) == "1 of 4 answered"
+        assert progress(page) == "1 of 4 done"
 
 
 def test_buttons_for_touch_and_a_phone(tmp_path: Path, chromium: Any) -> None:
@@ -156,7 +156,7 @@ def test_buttons_for_touch_and_a_phone(tmp_path: Path, chromium: Any) -> None:
             page.wait_for_selector("body[aria-busy=false]")
         page.locator("#undo").tap()
         page.wait_for_selector("body[aria-busy=false]")
-        assert progress(page) == "2 of 3 answered"
+        assert progress(page) == "2 of 3 done"
     phone.close()
 
 

@@ -8,11 +8,12 @@ import signal
 import sys
 import webbrowser
 from collections.abc import Sequence
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from custodes.errors import ConfigError
 
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["label"]
 
+Flag = FlagCreatePairsOff[bool]
+
 
 def label(arguments: Sequence[str]) -> None:
     """Let people pick the better of two answers, on a page of this computer."""
-    tyro.cli(_label, prog="custodes label", description=_label.__doc__, args=list(arguments))
+    about = cleandoc(_label.__doc__ or "").partition("\n\nArgs:")[0]
+    tyro.cli(_label, prog="custodes label", description=about, args=list(arguments))
 
 
 def _label(
@@ -36,9 +40,9 @@ def _label(
     port: int = 0,
     seed: int = 0,
     repeats: float = 0.1,
-    browser: bool = False,
-    agreement: bool = False,
-    json: bool = False,
+    browser: Flag = False,
+    agreement: Flag = False,
+    json: Flag = False,
 ) -> None:
     """Serve a page on which people pick the better of two answers, with the keyboard or by touch.
 
@@ -47,8 +51,8 @@ def _label(
     agree better than chance.
 
     Args:
-        file: JSONL, JSON, CSV or Parquet with prompt (or messages), response_a and response_b; or
-            with chosen and rejected. With --agreement, one or several files of labels.
+        file: JSONL, JSON, CSV or Parquet with prompt (or messages), and response_a and response_b
+            or chosen and rejected. With --agreement, one or several files of labels.
         out: The file of labels, JSON lines. It can be read as preference pairs.
         annotator: Name of the annotator, or of several: each gets an address. By default the
             name of this computer's user.

@@ -35,7 +35,7 @@ function show(next) {
   const before = state && state.item && state.item.key;
   state = next;
   text(byId("annotator"), `· ${state.annotator}`);
-  text(byId("progress"), `${state.done} of ${state.total} answered`);
+  text(byId("progress"), `${state.done} of ${state.total} done`);
   byId("bar").value = state.total ? state.done / state.total : 1;
   byId("item").hidden = !state.item;
   byId("end").hidden = Boolean(state.item);
