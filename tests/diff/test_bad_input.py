@@ -164,7 +164,7 @@ def test_files_that_cannot_be_meant(
     a, b = write(tmp_path / "a.jsonl", rows(20, 1)), write(tmp_path / "b.jsonl", content)
     with pytest.raises(SystemExit) as caught:
         main(["diff", a, b, "--out", str(tmp_path / "out")])
-    assert caught.value.code == 1
+    assert caught.value.code == 2
     said = [x for x in capsys.readouterr().err.splitlines() if x.startswith("custodes:")]
     assert len(said) == 1
     assert says in said[0]

@@ -39,7 +39,7 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
     def failing(*arguments: str) -> str:
         with pytest.raises(SystemExit) as caught:
             main(["diff", *arguments])
-        assert caught.value.code == 1
+        assert caught.value.code == 2
         said = [x for x in capsys.readouterr().err.splitlines() if x.startswith("custodes:")]
         assert len(said) == 1
         return said[0]

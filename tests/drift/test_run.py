@@ -257,7 +257,7 @@ def test_what_is_no_lineage_is_refused_in_one_line(
         with pytest.raises(SystemExit) as caught:
             main(["drift", *arguments, "--out", str(tmp_path / "out")])
         output = capsys.readouterr().err
-        assert caught.value.code == 1, output
+        assert caught.value.code == 2, output
         assert message in output, (arguments, output)
         assert len([x for x in output.splitlines() if x.startswith("custodes:")]) == 1
 

@@ -202,8 +202,8 @@ def _ticks(first: Any, second: Any, wide: float, high: float) -> list[Markup]:
     parts = []
     for share, text in _marks(first):
         parts.append(
-            Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>').format(
-                LEFT + wide * share, TOP + high + 15, text
+            Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
+                LEFT + wide * share, TOP + high + 15, "end" if share == 1 else "middle", text
             )
         )
     parts.append(

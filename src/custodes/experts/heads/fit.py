@@ -20,6 +20,7 @@ from custodes.experts.heads.reading import SCALARS, Reading, read_features, trim
 from custodes.experts.heads.scoring import Features, HeadWeights, scores
 from custodes.experts.heads.stacking import PREFERENCE, Comparisons
 from custodes.experts.likelihood_features import LIKELIHOOD_FEATURES
+from custodes.experts.validity.battery import floors
 from custodes.experts.validity.pairs import ValidityPair, borderline_pairs, damaged_pairs
 from custodes.models.cache import file_sha256
 from custodes.models.exchange import ExchangeModel
@@ -56,9 +57,11 @@ SOURCES: dict[str, Sources] = {
 """What the head of a domain reads by default; chosen for the bundled model."""
 
 OTHER_SOURCES = Sources(
-    (Reading(12), Reading(18), Reading(24), Reading(24, "last")), Reading(18, "start")
+    (*(Reading(layer) for layer in (15, 21)), *(Reading(layer, "last") for layer in (15, 21))),
+    Reading(21, "start"),
+    LIKELIHOOD_FEATURES,
 )
-"""What the head of any other domain reads by default: several layers, and the end of the answer."""
+"""What the head of any other domain reads by default: middle and late layers."""
 
 GOLD_SOURCES: dict[str, Sources] = {
     "helpfulness": Sources(
@@ -167,6 +170,8 @@ def fit_head(
         return read_features(model, chats, texts, read.readings, read.start, read.scalars, progress)
 
     validity = [*damaged_pairs(pairs, domain, seed=seed), *borderline_pairs(domain, seed=seed)]
+    # What is no better in one domain may be in another, such as a short answer or a refusal.
+    validity = [pair for pair in validity if pair.kind in floors(domain)]
     task = make_task(pairs, validity, domain, len(read.readings), answers)
     fitted = fit_task(task, part=part, share=share, seed=seed)
     provenance = Provenance(

@@ -41,8 +41,8 @@ FLOORS: dict[str, dict[str, float]] = {
 }
 """By domain and kind: the share of pairs that must be in order."""
 
-OTHER_FLOORS = {k: v for k, v in FLOORS["helpfulness"].items() if k != "refusal"}
-"""The same for a domain that does not ship: whether a refusal is due there, nobody said."""
+OTHER_FLOORS = {"shuffled": 0.97, "salad": 0.97}
+"""The same for any other domain, of which only this is known: noise is no better than language."""
 
 
 def floors(domain: str) -> dict[str, float]:
@@ -54,6 +54,11 @@ LEAST_PROMPTS = 10
 """With fewer prompts a kind is not tested: one pair would decide."""
 
 _RESAMPLES = 4_000
+
+
+def floors(domain: str) -> dict[str, float]:
+    """Return the kinds of damage that a head of a domain must see, with their shares."""
+    return FLOORS.get(domain, OTHER_FLOORS)
 
 
 def share_right(
