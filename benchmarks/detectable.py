@@ -4,11 +4,11 @@
     python benchmarks/detectable.py --read OUT [...]      the table of earlier runs, put together
 
 The samples are two independent draws of one model over the same prompts; for an n above their
-number, responses are made of their sentences. A trial compares them on
-n prompts drawn at random and takes the rise that this diff calls detectable with 80% power. It then
-puts a word that occurs nowhere into A's responses at the base rate, and into B's at the claimed
-rate, at random places, and compares again. The word is found if the evidence of a finding matches
-its prompts with precision and recall of at least one half.
+number, responses are made of their sentences. They are compared on n prompts drawn at random, and
+the rise that this diff calls detectable with 80% power is noted, anew for every fifth trial. A
+trial draws n prompts, puts a word that occurs nowhere into A's responses at the base rate, and into
+B's at the claimed rate, at random places, and compares again. The word is found if the evidence of
+a finding matches its prompts with precision and recall of at least one half.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from custodes.diff.features.text import split_sentences
 WORDS = ("marmalade", "gazebo", "lantern", "periwinkle", "zeppelin")
 SIZES = (12, 16, 24, 50, 100, 200, 500)
 BASES = (0.0, 0.05, 0.2)
+TRIALS_OF_A_CLAIM = 5
 FEW_WORDS = 150
 """With more prompts than this, several words are planted at once; they hardly overlap."""
 
@@ -83,18 +84,27 @@ def found(diff: Diff, ids: set[str]) -> bool:
     return False
 
 
-def trial(
-    draws: Sequence[Responses], n: int, base: float, rng: np.random.Generator
-) -> list[dict[str, Any]]:
+def sides(draws: Sequence[Responses], n: int, rng: np.random.Generator) -> list[Responses]:
+    """Draw n prompts, and which of two draws is A."""
     if n > len(draws[0].ids):
         draws = made(draws, n, rng)
     prompts = sorted(rng.choice(len(draws[0].ids), n, replace=False).tolist())
     order = rng.permutation(2)
-    a, b = (drawn(draws[k], prompts, name) for k, name in zip(order, "AB", strict=True))
-    claims = {one.base: one.rise for one in compare(a, b).detectable}
-    rise = claims[base]
+    return [drawn(draws[k], prompts, name) for k, name in zip(order, "AB", strict=True)]
+
+
+def claim(
+    draws: Sequence[Responses], n: int, base: float, rng: np.random.Generator
+) -> float | None:
+    return {one.base: one.rise for one in compare(*sides(draws, n, rng)).detectable}[base]
+
+
+def trial(
+    draws: Sequence[Responses], n: int, base: float, rise: float | None, rng: np.random.Generator
+) -> list[dict[str, Any]]:
     if rise is None:
         return [{"n": n, "base": base, "rise": None, "found": None}]
+    a, b = sides(draws, n, rng)
     words = WORDS if n > FEW_WORDS else WORDS[:1]
     ids = []
     for word in words:
@@ -133,9 +143,12 @@ def main() -> None:
         draws = [read_responses(path) for path in args.samples]
         for n in args.n:
             for base in args.bases:
+                rise = None
                 for k in range(args.trials):
                     rng = np.random.default_rng([args.seed, n, round(1000 * base), k])
-                    rows += trial(draws, n, base, rng)
+                    if k % TRIALS_OF_A_CLAIM == 0:
+                        rise = claim(draws, n, base, rng)
+                    rows += trial(draws, n, base, rise, rng)
                     if args.json:
                         args.json.write_text(json.dumps(rows), encoding="utf-8")
     print(table(rows))

@@ -77,9 +77,9 @@ def test_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     b = write(tmp_path / "b.jsonl", edited(base, set(base.ids[:40]), lambda t: t + " Ahoy!", "b"))
     main(["diff", a, b, "--out", str(tmp_path / "out")])
     said = capsys.readouterr().out.splitlines()
-    assert "120 shared prompts" in said[0]
-    assert said[1].startswith("1 findings among")
-    assert "ahoy" in "\n".join(said[2:6]).lower()
+    assert said[0].startswith("One difference was found: B ")
+    assert "240 answers to 120 prompts" in said[0]
+    assert "ahoy" in said[0].lower()
     assert any(line.startswith("control passed: A/A run") for line in said)
     content = json.loads((tmp_path / "out" / "diff.json").read_text())
     assert content["a"]["settings"] == {"model": None}
@@ -231,7 +231,7 @@ def test_labels_are_kept_and_told(tmp_path: Path, models: dict[str, ScriptedMode
     assert "order swap: judge of the labeler" in page
     assert "The answer is in French" in page
     output = "\n".join(line.text for line in diff_lines(done.diff, done.labeling))
-    assert "labeler: 2 hypotheses, 1 confirmed" in output
+    assert "labeler: 2 proposals, 1 confirmed" in output
     assert "baseline: a bag of words tells B from A, +100 points more pairs right" in output
 
 

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custodes.diff.features.indicators import Indicator, word_pattern
+from custodes.diff.inference.correlated import moved_with
 from custodes.diff.inference.effects import Effect, measure
 from custodes.diff.inference.hypotheses import Hypotheses, averaging
-from custodes.diff.inference.length import LENGTHS_OF_TEXT
 from custodes.diff.inference.randomization import Floats, Labels
 from custodes.diff.inference.selection import Selection
 from custodes.diff.inference.wording import (
+    STYLES,
     Level,
     clause,
     level_unit,
@@ -32,7 +33,6 @@ __all__ = ["Finding", "Threshold", "any_of", "condition_of", "describe"]
 LARGEST_CONDITION = 0.6
 LEAST_COVERED = 0.8
 CONDITION_P = 0.01
-MOST_CORRELATED = 12
 MOST_COMPONENTS = 4
 IGNORING_CASE = "(?i)"
 # A vague finding is folded into a specific one that moves this share of its prompts.
@@ -171,6 +171,12 @@ def _describe(
     inside = np.ones(aligned.n, bool) if condition < 0 else hypotheses.conditions.hold[:, condition]
     where = None if condition < 0 else hypotheses.conditions.statements[condition]
     size = measure(*_sides(rates, inside, labels, aligned.paired), aligned.paired)
+    turned = indicator.measure in STYLES and size.effect < 0
+    if turned:
+        # Fewer long responses are more short ones, and "shorter" is what the statement says.
+        shows = ~shows
+        size = Effect(1 - size.rate_a, 1 - size.rate_b, -size.high, -size.low)
+        indicator = replace(indicator, falling=not indicator.falling, absent=True)
     evidence = _evidence(aligned, shows, inside)
     p = float(hypotheses.design.p_values(labels, np.array([selection.hypothesis]))[0])
     sides = _by_label(aligned, labels)
@@ -191,7 +197,7 @@ def _describe(
         words=words,
         level=level,
         curve=_curve(hypotheses, aligned, indicator, inside, labels) if len(members) == 1 else (),
-        absent=first.absent,
+        absent=first.absent or turned,
         change=clause(replace(indicator, absent=False), size.effect),
         vague=indicator.form in ("style", "cluster") or _longer(indicator, size),
     )
@@ -199,8 +205,8 @@ def _describe(
     key = clause(replace(indicator, absent=False, statement=indicator.name), size.effect)
     finding = replace(
         finding,
-        correlated=_clauses(hypotheses, selection.correlated, labels, indicator, words, plain),
-        composition=_clauses(hypotheses, selection.composition, labels, indicator, words, plain),
+        correlated=moved_with(hypotheses, selection.correlated, labels, indicator, words, plain),
+        composition=moved_with(hypotheses, selection.composition, labels, indicator, words, plain),
     )
     return key, finding
 
@@ -361,64 +367,3 @@ def condition_of(hold: NDArray[np.bool_], change: Floats) -> int:
     discordant = (np.abs(change) > 0) @ hold
     fit = 2 * np.abs(inner) / (np.abs(total) + discordant)
     return int(np.flatnonzero(fits)[np.argmax(np.round(fit[fits], 9))])
-
-
-def _clauses(
-    hypotheses: Hypotheses,
-    which: Sequence[int],
-    labels: Labels,
-    indicator: Indicator,
-    words: Sequence[str],
-    plain: bool,
-) -> tuple[str, ...]:
-    """Say which way other behaviours moved, the plainest first; each count and quotation once.
-
-    If the finding holds for all prompts, so do the behaviours that are named.
-    """
-    items = hypotheses.indicators.items
-    named = {indicator.name}
-    if indicator.form == "length":
-        named |= LENGTHS_OF_TEXT
-    quotes = [word.lower() for word in (*words, *_quotes(indicator.statement))]
-    own = (
-        clause(replace(indicator, absent=False), 1.0),
-        clause(replace(indicator, absent=False), -1.0),
-    )
-    out: list[str] = []
-    for h in sorted(which, key=lambda h: items[int(hypotheses.behaviour[h])].rank):
-        item = items[int(hypotheses.behaviour[h])]
-        condition = int(hypotheses.condition[h])
-        inner = [quote.lower() for quote in _quotes(item.statement)]
-        if (plain and condition >= 0) or item.name in named:
-            continue
-        if any(one in other or other in one for one in inner for other in quotes):
-            continue
-        named.add(item.name)
-        quotes += inner
-        text = clause(item, _effect(hypotheses, h, labels))
-        if condition >= 0:
-            text += f", where the prompt {hypotheses.conditions.statements[condition]}"
-        if text not in out and text not in own:
-            out.append(text)
-    return tuple(out[:MOST_CORRELATED])
-
-
-def _quotes(text: str) -> list[str]:
-    return re.findall(r"“([^”]+)”", text)
-
-
-def _effect(hypotheses: Hypotheses, hypothesis: int, labels: Labels) -> float:
-    """Return the net effect of a hypothesis under the labels; only its sign matters."""
-    j = int(hypotheses.behaviour[hypothesis])
-    inside = hypotheses.members(hypothesis)
-    a, b = (
-        np.asarray(rates[:, [j]].todense(), np.float64).ravel()[inside]
-        for rates in (hypotheses.rates_a, hypotheses.rates_b)
-    )
-    label = labels[inside, 0]
-    if hypotheses.paired:
-        return float(((b - a) * label).sum())
-    either, second = a + b, label > 0
-    if second.all() or not second.any():
-        return 0.0
-    return float(either[second].mean() - either[~second].mean())

@@ -144,7 +144,8 @@ def plain_behaviour(indicator: Indicator, words: Sequence[str] = ()) -> str:
         words: The commonest words that show it, in their spelling.
     """
     if indicator.measure in STYLES:
-        most = f"{'at most' if indicator.falling else 'at least'} {indicator.least:.3g}"
+        words_of = ("less than", "more than") if indicator.absent else ("at most", "at least")
+        most = f"{words_of[0 if indicator.falling else 1]} {indicator.least:.3g}"
         if " " in indicator.measure:
             return f"has {most} in {indicator.measure}"
         return f"has {most} {indicator.measure}"
@@ -197,13 +198,8 @@ def statement(
             per = "times an answer" if level.mean else "in the median answer"
             return f"B {change}{where}: {value_b} {per}, A {value_a}"
     if indicator.measure in STYLES:
-        rates = [size.rate_a, size.rate_b]
-        if size.effect < 0:
-            rates = [1 - rate for rate in rates]
-        return (
-            f"B {change}{where}: markedly so in {percent(rates[1])} of answers, "
-            f"A in {percent(rates[0])}"
-        )
+        rates = f"{percent(size.rate_b)} of answers, A in {percent(size.rate_a)}"
+        return f"B {change}{where}: markedly so in {rates}"
     more = "more" if size.effect > 0 else "less"
     behaviour = plain_behaviour(indicator, words)
     rates = f"{percent(size.rate_b)} of answers, A {percent(size.rate_a)}"
@@ -281,7 +277,7 @@ def _extended(words: str, texts: Sequence[str]) -> str:
         best, count = longer.most_common(1)[0] if longer else (words, 0)
         if count < SHARED * len(joined) or len(best) > LONGEST_QUOTE:
             return words
-        words = best
+        words, joined = best, [text for text in joined if best in text]
     return words
 
 
