@@ -173,6 +173,10 @@ class Boundary:
         told = len(self.history.points)
         if not told:
             raise ConfigError("nothing was told yet", "tell a value first")
+        if self._fitted is None and told > MOST:
+            # A first look, by which those in doubt are chosen.
+            self._rows = np.random.default_rng(self.seed).permutation(told)[:MOST]
+            self._fitted = (0, self._fit(None, True))
         due = 1 if told <= MOST else told // AHEAD
         if self._fitted is None or told - self._fitted[0] >= due or told < self._fitted[0]:
             search = self._fitted is None or told < 30 or told >= REFIT * self._searched
@@ -203,10 +207,7 @@ class Boundary:
         """Choose the measurements to fit to: all, or those most in doubt and some others."""
         told = len(self.history.points)
         if told <= MOST or self._fitted is None:
-            rows = np.arange(told)
-            return (
-                rows if told <= MOST else np.random.default_rng(self.seed).permutation(rows)[:MOST]
-            )
+            return np.arange(told)
         surrogate, x_NC = self._fitted[1], self.history.encoded
         levels = self.level - self._prior_of_told()
         near = _doubt(surrogate, x_NC, levels)
