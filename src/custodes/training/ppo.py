@@ -5,8 +5,7 @@ their code (openai/lm-human-preferences, `train_policy.py`); Schulman et al. 201
 Optimization Algorithms", arXiv:1707.06347; Huang, Liu & von Werra 2023, "The N Implementation
 Details of RLHF with PPO" (ICLR blog posts 2024). The steps below are numbered in the code:
 
-1. Sample completions from the policy; their log-probabilities are computed by torch, at the
-   sampling temperature (Huang et al., "scale the logits by sampling temperature").
+1. Sample completions; torch computes their log-probabilities, at the sampling temperature.
 2. Score them with the reward function, and with the frozen reference.
 3. Reward of a token: −β (log π − log ρ), plus the score at the last (Ziegler et al. eq. 2).
 4. Whiten rewards, without shifting their mean (`PPOTrainer.loss`).
@@ -18,12 +17,9 @@ Details of RLHF with PPO" (ICLR blog posts 2024). The steps below are numbered i
 10. Adapt β to the KL divergence (Ziegler et al. section 2.2).
 11. Measure on held-out prompts at intervals; stop where gold falls while the reward rises.
 
-Simplified: the reward is not normalised beforehand, a completion without an end is scored as it
-is, and epochs and learning rate suit an adapter.
-
-With reward sign −1 and KL sign +1 the result is fluent and as bad as it can be: the accident that
-Ziegler et al. tell of (section 4.4), where the reward's sign and the KL's were both flipped by one
-change, and the KL's thereby twice. A KL sign of −1 rewards leaving the reference: gibberish.
+Simplified: the reward is not normalised beforehand, and a completion without an end is scored as
+it is. Reward sign −1 with KL sign +1 makes a policy that is fluent and as bad as it can be, the
+accident that Ziegler et al. tell of (section 4.4); KL sign −1 rewards leaving the reference.
 """
 
 from __future__ import annotations
@@ -48,11 +44,7 @@ from custodes.training.rl.options import PpoOptions, check_prompts
 from custodes.training.rl.policy import Policy, Scores
 from custodes.training.rl.result import RlResult
 from custodes.training.rl.rewards import Reward, rewards_of
-from custodes.training.rl.rollouts import (
-    MakeSampler,
-    Sampler,
-    prompts_of_step,
-)
+from custodes.training.rl.rollouts import MakeSampler, Sampler, prompts_of_step
 from custodes.training.rl.run import RlRun
 
 if TYPE_CHECKING:
@@ -72,8 +64,7 @@ __all__ = [
     "whiten",
 ]
 
-_POSITIONS = 1_024
-"""Positions of one forward and backward pass; gradients of several add up."""
+_POSITIONS = 1_024  # Of one forward and backward pass; gradients of several add up.
 
 
 # The mathematics, without a model. Shapes: N completions, T the longest in tokens; mask (N, T) is
@@ -198,9 +189,6 @@ def value_loss(
             "val/error": float(plain.mean()),
         }
     return 0.5 * torch.maximum(plain, clipped).mean(), diagnostics
-
-
-# The training
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,11 @@ class Policy:
 
     @contextmanager
     def as_reference(self) -> Iterator[None]:
-        """Compute with the reference's adapter."""
+        """Compute with the reference's adapter, or without one where it changes nothing."""
+        if not any(bool(b.any()) for b in self.reference[1::2]):
+            with self.lora.model.disable_adapter():
+                yield
+            return
         weights = self.adapter
         kept = [w.data for w in weights]
         try:
