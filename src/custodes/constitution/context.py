@@ -82,7 +82,7 @@ def build_scorer(config: AlignConfig, domain: str) -> Scorer:
     return scorer  # type: ignore[no-any-return]
 
 
-def _named(name: str, domain: str) -> Any:
+def _named(name: str, domain: str) -> Expert:
     """Return the head or the measure of a name."""
     if name in MEASURES:
         return MeasureExpert(name, domain)

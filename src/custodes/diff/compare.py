@@ -158,7 +158,7 @@ def _sizes(aligned: Aligned) -> Sizes:
         counts = np.bincount(aligned.unit[aligned.side == side], minlength=aligned.n)
         prompts.append(int((counts > 0).sum()))
         samples.append(int(np.median(counts[counts > 0])))
-    return Sizes(*prompts, *samples, paired=aligned.paired)
+    return Sizes(prompts[0], prompts[1], samples[0], samples[1], paired=aligned.paired)
 
 
 def _limits(aligned: Aligned) -> list[str]:

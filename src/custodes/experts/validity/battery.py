@@ -56,11 +56,6 @@ LEAST_PROMPTS = 10
 _RESAMPLES = 4_000
 
 
-def floors(domain: str) -> dict[str, float]:
-    """Return the kinds of damage that a head of a domain must see, with their shares."""
-    return FLOORS.get(domain, OTHER_FLOORS)
-
-
 def share_right(
     margins: Floats, groups: Sequence[str], seed: int = 0
 ) -> tuple[float, float, float, int]:
