@@ -201,7 +201,7 @@ def row(land: Landscape, seeds: int, methods: Sequence[str]) -> dict[str, Any]:
     began = time.process_time()
     for seed in range(seeds):
         for name in methods:
-            error = errors(land, seed, points, at, above)[name]()
+            error = errors(land, seed, points, at, above.astype(float))[name]()
             if not np.isnan(error):
                 found.setdefault(name, []).append(error)
     return {

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -222,9 +223,8 @@ def overoptimisation(seeds: int, steps: int, model: Path) -> list[dict[str, Any]
 def tiny(folder: Path) -> Path:
     """Save the random model of the tests."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    from conftest import make_tiny_model
-
-    return make_tiny_model(folder / "tiny")
+    made: Path = import_module("conftest").make_tiny_model(folder / "tiny")
+    return made
 
 
 def main() -> None:

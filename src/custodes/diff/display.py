@@ -44,7 +44,8 @@ class DiffDisplay:
         n, p = self._diff.aligned.n, len(self._diff.findings)
         return (
             f"<Diff of {a!r} and {b!r} on {n} prompt{'s' * (n != 1)}: {p} finding{'s' * (p != 1)}, "
-            f"global p = {self._diff.global_test.p:.2g}, {controls_line([self._diff.aa_run.control])}>"
+            f"global p = {self._diff.global_test.p:.2g}, "
+            f"{controls_line([self._diff.aa_run.control])}>"
         )
 
     def _repr_html_(self) -> str:

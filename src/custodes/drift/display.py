@@ -40,7 +40,8 @@ class DriftDisplay:
         later, drifted = len(self._drift.names) - 1, len(self._drift.drifted)
         return (
             f"<Drift of {later} generation{'s' * (later != 1)} from {self._drift.names[0]!r} on "
-            f"{self._drift.prompts} prompts: {drifted} of {len(self._drift.behaviours)} behaviours drifted, "
+            f"{self._drift.prompts} prompts: {drifted} of {len(self._drift.behaviours)} behaviours "
+            "drifted, "
             f"{controls_line(self._drift.controls)}>"
         )
 
