@@ -20,7 +20,8 @@ def test_a_behaviour_can_be_looked_for_in_a_cut_text() -> None:
     assert check_of(twice)("It may, or may not.", "")  # type: ignore[misc]
     assert not check_of(twice)("It may.", "")  # type: ignore[misc]
     assert check_of(Indicator("cluster", "cluster", "is about x", "x", form="cluster")) is None
-    last = Indicator("feature", "behaviour", "hedges in its last sentence", r"\bmay\b")
+    name = "hedges in its last sentence"
+    last = Indicator("feature", "behaviour", name, r"\bmay\b", measure=name)
     assert not check_of(last)("It may. It is.", "")  # type: ignore[misc]
 
 

@@ -66,6 +66,9 @@ def test_an_empty_family_of_words_still_asks_for_a_surprise() -> None:
     # A word that B alone uses would be tested: its own p counts, at the family's share.
     assert 10.0 ** -null.threshold(word, 0.1, extra=1) < 0.1 * null.shares[word]
     assert null.threshold(word, 0.1) < null.threshold(word, 0.1, extra=1)
+    # Eight of eight prompts: 2^-7 is too much for one hypothesis at the share of the words.
+    assert detectable_rises(Sizes(8, 8), null, 0.1)[0].rise is None
+    assert detectable_rises(Sizes(9, 9), null, 0.1)[0].rise is not None
 
 
 def test_several_samples_and_different_prompts_are_simulated() -> None:

@@ -198,9 +198,20 @@ def check_of(indicator: Indicator) -> Test | None:
         return None
     find = re.compile(indicator.pattern).findall
     least = indicator.least
+
+    def densely(text: str, _: str) -> bool:
+        return 100 * len(find(text)) >= least * max(len(text.split()), 1)
+
+    def at_first(text: str, _: str) -> bool:
+        return bool(find((split_sentences(text) or [""])[0]))
+
+    def at_last(text: str, _: str) -> bool:
+        return bool(find((split_sentences(text) or [""])[-1]))
+
+    def often(text: str, _: str) -> bool:
+        return len(find(text)) >= least
+
     if indicator.statement.startswith("per 100"):
-        return lambda text, _: 100 * len(find(text)) >= least * max(len(text.split()), 1)
-    for place, k in (("first", 0), ("last", -1)):
-        if indicator.statement.endswith(f"in its {place} sentence"):
-            return lambda text, _, k=k: bool(find((split_sentences(text) or [""])[k]))  # type: ignore[misc]
-    return lambda text, _: len(find(text)) >= least
+        return densely
+    ends = {"in its first sentence": at_first, "in its last sentence": at_last}
+    return next((test for end, test in ends.items() if indicator.measure.endswith(end)), often)
