@@ -113,7 +113,7 @@ def read_response_rows(
     first = next(table.rows, None)
     if first is None:
         return result
-    rows = chain([first], table.rows)
+    rows: Iterator[Row] = chain([first], table.rows)
     if prompt_column is None and response_column is None:
         if is_lm_eval(first.values):
             rows = _lm_eval(rows, result)
