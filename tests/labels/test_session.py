@@ -90,6 +90,15 @@ def test_the_majority_decides_and_ties_count(tmp_path: Path) -> None:
     assert read_pairs(path) == []  # two against two
 
 
+def test_repeats_are_no_second_vote(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    with Session(items(6), path, repeats=1.0) as session:
+        label_all(session, "ann", always("left"))  # contradicts every answer when it is repeated
+        first = {label.item: label.chosen for label in session.labels if not label.repeat}
+    assert {pair.id: pair.chosen for pair in read_pairs(path)} == first
+    assert len(first) == 6
+
+
 def test_a_second_page_neither_doubles_nor_loses(tmp_path: Path) -> None:
     """Both pages show the item; the second answer is refused, whatever it is."""
     with Session(items(3), tmp_path / "x.jsonl", repeats=0) as session:
