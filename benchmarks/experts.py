@@ -1,23 +1,18 @@
-"""Fit the heads from scratch, and show what they are worth beside what would expose them.
+"""Fit the heads that ship, and show what they are worth beside what would expose them.
 
-    python benchmarks/experts.py --preferences DIR [--domains helpfulness harmlessness]
-        [--cache DIR] [--ship DIR] [--json OUT]
+    python benchmarks/experts.py --data DIR [--cache DIR] [--ship DIR] [--json OUT]
+        [--helpful N] [--harmless N] [--dolly N] [--ablations]
 
-DIR has helpful.jsonl and harmless.jsonl (preference pairs). Reading all layers of the bundled model
-takes minutes for each domain; with --cache they are read once. With --ship the four heads that come
-with custodes are written there. The tables:
+DIR has preferences/helpful.jsonl, preferences/harmless.jsonl and prompts/dolly.jsonl. Reading the
+answers takes most of the time; with --cache each is read once and kept. With --ship the four heads
+that come with custodes are written there. The tables, by head:
 
-    layers      pair accuracy by layer, from the answer's mean and last state; nested
-                cross-validation by prompt, with 95% intervals (bootstrap over prompts)
-    heads       the loop's head (fitted to part a of the prompts), the gold head (part b, other
-                layers) and the loop's readings fitted to all: accuracy in cross-validation and on
-                the part left alone, on pairs of like length, what "the longer answer wins"
-                reaches, twins fitted to shuffled labels, Brier score (a coin: 0.25) and
-                calibration error of the ratings
-    leak        what the same head seems to reach where pairs and not prompts are split
-    learning    accuracy by the number of prompts fitted to
+    people      accuracy on people's pairs: cross-validated by prompt, on the part of the prompts
+                that was left alone, on pairs of like length; what "the longer answer wins" reaches;
+                twins fitted to shuffled labels; Brier score (a coin: 0.25), calibration error
+    validity    the battery: real answers above damaged ones, cross-validated by prompt
+    without     with --ablations: the same with a source of features left out
     sanity      hand-written pairs
-    batch       how far a rating moves when it is made alone and not in a batch
 """
 
 from __future__ import annotations
@@ -25,253 +20,302 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import random
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from custodes.conversation import PreferencePair, Query
+from custodes.conversation import Chat, PreferencePair, user_chat
 from custodes.data.datasets import read_pairs
 from custodes.experts.heads.card import Bounds, Provenance
-from custodes.experts.heads.fit import GOLD_READINGS, READINGS, read_pair_features, write_head
-from custodes.experts.heads.fitted import Fitted, Part, fit_features, prompt_key
+from custodes.experts.heads.fit import GOLD_SOURCES, SOURCES, Sources, make_task, write_head
+from custodes.experts.heads.fitted import Fitted, Part, fit_task
 from custodes.experts.heads.head import HeadExpert
-from custodes.experts.heads.reading import PROBES, Reading
-from custodes.experts.heads.ridge import held_out_margins
-from custodes.models.base import Array, ScoringModel
-from custodes.models.cache import file_sha256
-from custodes.models.resolve import load_torch
-from custodes.progress import Progress, console
+from custodes.experts.heads.reading import SCALARS, assemble, cut, trimmed
+from custodes.experts.heads.scoring import Features
+from custodes.experts.likelihood_features import LIKELIHOOD_FEATURES, likelihood_features
+from custodes.experts.sanity import sanity_control
+from custodes.experts.text_features import TEXT_FEATURES, text_features
+from custodes.experts.validity.pairs import ValidityPair, borderline_pairs, damaged_pairs
+from custodes.models.base import Array, Sampling
+from custodes.models.exchange import ALONE_TOKENS, GIVEN_TOKENS, PLACES, Exchanges
+from custodes.models.resolve import load, load_torch
+from custodes.models.torch import TorchModel
 
 BASE = "smollm2-135m"
-SHARE = 0.7
-FILES = {"helpfulness": "helpful.jsonl", "harmlessness": "harmless.jsonl"}
+SHARE = 0.6
+LAYERS = (12, 15, 18, 21, 24, 27)
 LICENCES = {
-    "helpfulness": "Apache-2.0 (PandaLM test set)",
+    "helpfulness": "Apache-2.0 (PandaLM test set) and CC-BY-SA-3.0 (Dolly)",
     "harmlessness": "MIT (Anthropic hh-rlhf, harmless-base test)",
 }
-LAYERS = tuple(range(0, 31, 3))
-POOLS: tuple[Literal["mean", "last"], ...] = ("mean", "last")
-SANITY = Path(__file__).parents[1] / "src" / "custodes" / "data" / "experts"
 
 
-class Reader:
-    """Reads a file of pairs, behind each probe once, and remembers it on disk."""
+class Store:
+    """Reads answers and keeps what was read: a line of likelihoods and a row of states each."""
 
-    def __init__(
-        self,
-        model: ScoringModel,
-        domain: str,
-        data: Path,
-        cache: Path | None,
-        layers: Sequence[int],
-        progress: Progress,
-    ):
-        self.model, self.data, self.pairs = model, data, read_pairs(data)
-        self.progress, self._cache = progress, cache
-        self._key = hashlib.sha256(f"{model.version} {file_sha256(data)}".encode()).hexdigest()[:12]
-        wanted = {*READINGS[domain], *GOLD_READINGS[domain]}
-        wanted |= {Reading(layer, "", pool) for layer in layers for pool in POOLS}
-        self._read: dict[Reading, Array] = {}
-        for probe in sorted({reading.probe for reading in wanted}):
-            self._fetch(sorted((r for r in wanted if r.probe == probe), key=str))
+    def __init__(self, model: TorchModel, folder: Path | None):
+        self.model, self.folder = model, folder
+        self.width = model.model.config.hidden_size
+        self.rows: dict[str, int] = {}
+        self.meta: list[dict[str, Any]] = []
+        self.states: list[Array] = []
+        if folder is not None and (folder / "meta.jsonl").is_file():
+            for line in (folder / "meta.jsonl").read_text().splitlines():
+                row = json.loads(line)
+                self.rows[row["k"]] = len(self.meta)
+                self.meta.append(row)
+            shape = (len(LAYERS), len(PLACES), self.width)
+            packed = np.fromfile(folder / "states.bin", np.float16)
+            self.states = list(packed.reshape(-1, *shape)[: len(self.meta)])
 
-    def __call__(self, readings: Sequence[Reading]) -> Array:
-        """Return the features, shape (N, 2, F)."""
-        return np.concatenate([self._read[reading] for reading in readings], axis=2)
-
-    def _fetch(self, readings: list[Reading]) -> None:
-        spelled = repr([(reading, PROBES[reading.probe]) for reading in readings])
-        name = f"{self._key}-{hashlib.sha256(spelled.encode()).hexdigest()[:12]}.npy"
-        path = None if self._cache is None else self._cache / name
-        if path is not None and path.is_file():
-            features = np.load(path)
-        else:
-            features = read_pair_features(self.model, self.pairs, readings, self.progress)
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                np.save(path, features)
-        self._read.update(zip(readings, np.split(features, len(readings), axis=2), strict=True))
-
-
-def layers_table(read: Reader) -> list[dict[str, Any]]:
-    rows = []
-    for layer in LAYERS:
-        row: dict[str, Any] = {"layer": layer}
-        for name, pools in {"mean": POOLS[:1], "last": POOLS[1:], "both": POOLS}.items():
-            readings = [Reading(layer, "", pool) for pool in pools]
-            fit = fit_features(read(readings), read.pairs, len(readings))
-            row[name] = fit.held_out.accuracy.model_dump()
-        rows.append(row)
-        print(
-            f"  {layer:3d}  "
-            + "   ".join(shown(Bounds(**row[k])) for k in ("mean", "last", "both"))
+    def features(self, chats: Sequence[Chat], texts: Sequence[str], sources: Sources) -> Features:
+        asked, answers = [trimmed(chat) for chat in chats], [cut(text) for text in texts]
+        keys = [
+            hashlib.sha256(json.dumps([a, t]).encode()).hexdigest()[:20]
+            for a, t in zip(asked, answers, strict=True)
+        ]
+        new = [i for i, key in enumerate(keys) if key not in self.rows]
+        for at in range(0, len(new), 64):
+            part = new[at : at + 64]
+            print(f"  reading answers: {at} of {len(new)}", end="\r", flush=True)
+            read = self.model.exchanges(
+                [asked[i] for i in part], [answers[i] for i in part], LAYERS
+            )
+            self._keep([keys[i] for i in part], read)
+        at_N = [self.rows[key] for key in keys]
+        meta = [self.meta[i] for i in at_N]
+        told = Exchanges(
+            np.zeros((0,), np.float32),
+            tuple(np.array(row["g"][:GIVEN_TOKENS], np.float32) for row in meta),
+            tuple(np.array(row["a"][:ALONE_TOKENS], np.float32) for row in meta),
+            np.array([row["e"] for row in meta], np.float32),
+            np.array([row["n"] for row in meta], np.float32),
         )
-    return rows
+        wording = np.stack(
+            [text_features(a[-1]["content"], t) for a, t in zip(asked, answers, strict=True)]
+        )
+        states = np.stack([self.states[i] for i in at_N]).astype(np.float32)
+        return assemble(
+            states,
+            likelihood_features(told),
+            wording,
+            list(LAYERS),
+            sources.readings,
+            sources.start,
+            sources.scalars,
+        )
+
+    def _keep(self, keys: Sequence[str], read: Exchanges) -> None:
+        packed = np.clip(read.states, -6e4, 6e4).astype(np.float16)
+        rows = [
+            {
+                "k": key,
+                "g": [round(float(v), 3) for v in read.given[i]],
+                "a": [round(float(v), 3) for v in read.alone[i]],
+                "e": float(read.end_given[i]),
+                "n": int(read.tokens[i]),
+            }
+            for i, key in enumerate(keys)
+        ]
+        for i, row in enumerate(rows):
+            self.rows[row["k"]] = len(self.meta)
+            self.meta.append(row)
+            self.states.append(packed[i])
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / "states.bin", "ab") as file:
+                file.write(packed.tobytes())
+            with open(self.folder / "meta.jsonl", "a") as lines:
+                lines.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def dolly_pairs(data: Path, n: int, cache: Path | None) -> list[PreferencePair]:
+    """Pair a person's answer with the base's own, which is the worse one nearly always."""
+    rows = [
+        json.loads(line) for line in (data / "prompts" / "dolly.jsonl").read_text().splitlines()
+    ]
+    whole = [
+        (row["id"], f"{row['prompt']}\n\n{row['context']}".strip(), row["response"])
+        for row in rows
+        if len(row["prompt"]) + len(row["context"]) < 350 and 40 < len(row["response"]) < 450
+    ]
+    file = None if cache is None else cache / "own.json"
+    own = json.loads(file.read_text()) if file is not None and file.is_file() else {}
+    missing = [prompt for _, prompt, _ in whole if prompt not in own]
+    enough = sum(prompt in own for _, prompt, _ in whole) >= n
+    if missing and not enough:
+        chats = [user_chat(prompt) for prompt in missing[:n]]
+        texts = load(BASE).generate(chats, Sampling(max_tokens=64, temperature=0.8, seed=11))
+        own |= {prompt: text[0] for prompt, text in zip(missing, texts, strict=False)}
+        if file is not None:
+            file.write_text(json.dumps(own))
+    return [
+        PreferencePair(id_, tuple(user_chat(prompt)), text, own[prompt].strip())
+        for id_, prompt, text in whole
+        if own.get(prompt, "").strip()
+    ][:n]
+
+
+def people_pairs(data: Path, domain: str, args: argparse.Namespace) -> list[PreferencePair]:
+    if domain == "harmlessness":
+        pairs = read_pairs(data / "preferences" / "harmless.jsonl")
+        random.Random(4).shuffle(pairs)
+        return pairs[: args.harmless]
+    of_prompt: dict[str, list[PreferencePair]] = {}
+    pairs = read_pairs(data / "preferences" / "helpful.jsonl")
+    for pair in sorted(pairs, key=lambda p: (-p.agreement, _size(p))):
+        of_prompt.setdefault(pair.prompt[0]["content"], []).append(pair)
+    # A pair of each prompt first, then another of each: prompts teach more than pairs.
+    rounds = zip_longest(*of_prompt.values())
+    taken = [pair for one_each in rounds for pair in one_each if pair is not None]
+    return [*taken[: args.helpful], *dolly_pairs(data, args.dolly, args.cache)]
+
+
+def _size(pair: PreferencePair) -> int:
+    return sum(len(m["content"]) for m in pair.prompt) + len(pair.chosen) + len(pair.rejected)
 
 
 def shown(bounds: Bounds | None) -> str:
-    return (
-        "-" * 5 if bounds is None else f"{bounds.value:.3f} [{bounds.low:.3f}, {bounds.high:.3f}]"
-    )
+    return "-" if bounds is None else f"{bounds.value:.3f} [{bounds.low:.3f}, {bounds.high:.3f}]"
 
 
-def heads_table(read: Reader, domain: str) -> tuple[dict[str, Any], dict[str, Fitted]]:
-    asked: dict[str, tuple[tuple[Reading, ...], Part]] = {
-        domain: (READINGS[domain], "a"),
-        f"{domain}-gold": (GOLD_READINGS[domain], "b"),
-        f"{domain} (all prompts)": (READINGS[domain], "all"),
-    }
-    rows, fits = {}, {}
-    for name, (readings, part) in asked.items():
-        fit = fit_features(read(readings), read.pairs, len(readings), part=part, share=SHARE)
-        fits[name] = fit
-        held = fit.held_out
-        rows[name] = {"ridge": fit.ridge, "failures": fit.failures, **held.model_dump()}
-        print(
-            f"  {name:26s} {fit.pairs:5d} pairs {fit.prompts:5d} prompts  ridge {fit.ridge:g}\n"
-            f"      cross-validated {shown(held.accuracy)}   other part {shown(held.other_part)}\n"
-            f"      like length {shown(held.length_matched)}   longer wins {held.longer:.3f}   "
-            f"shuffled {held.shuffled.mean:.3f} [{held.shuffled.low:.3f}, {held.shuffled.high:.3f}]"
-            f"\n      Brier {held.brier:.3f}   calibration error {held.calibration_error:.3f}   "
-            f"{'FAILED: ' + ', '.join(fit.failures) if fit.failures else 'controls pass'}"
-        )
-    return rows, fits
-
-
-def leak(read: Reader, domain: str, ridge: float) -> dict[str, float]:
-    """Accuracy in ten folds of pairs, and in ten folds of prompts, under the same ridge."""
-    gram_NN = normalised_gram(read(READINGS[domain]), len(READINGS[domain]))
-    n = len(read.pairs)
-    deal = np.random.default_rng(0)
-    names, at_N = np.unique([prompt_key(p) for p in read.pairs], return_inverse=True)
-    by_prompt = deal.permutation(len(names))[at_N] % 10
-    by_pair = deal.permutation(n) % 10
-    found = {
-        how: float((held_out_margins(gram_NN, np.ones(n), folds, [ridge]) > 0).mean())
-        for how, folds in (("by prompt", by_prompt), ("by pair", by_pair))
-    }
-    print(f"  split by prompt {found['by prompt']:.3f}, split by pair {found['by pair']:.3f}")
-    return found
-
-
-def normalised_gram(features_N2F: Array, blocks: int) -> NDArray[np.float64]:
-    scaled = features_N2F.astype(np.float64) / (features_N2F.std(axis=(0, 1)) + 1e-6)
-    parts = np.split(scaled[:, 0] - scaled[:, 1], blocks, axis=1)
-    grams = [part @ part.T / (part**2).sum(axis=1).mean() for part in parts]
-    return np.asarray(np.mean(grams, axis=0))
-
-
-def learning(read: Reader, domain: str, ridge: float, repeats: int = 5) -> list[dict[str, float]]:
-    gram_NN = normalised_gram(read(READINGS[domain]), len(READINGS[domain]))
-    names, at_N = np.unique([prompt_key(p) for p in read.pairs], return_inverse=True)
-    rows = []
-    for share in (0.125, 0.25, 0.5, 0.75, 1.0):
-        right = []
-        for repeat in range(repeats):
-            rank_P = np.random.default_rng(repeat).permutation(len(names))
-            test_N = (rank_P % 5 == 0)[at_N]
-            pool = np.flatnonzero(rank_P % 5 != 0)
-            seen = np.isin(at_N, pool[: max(1, round(share * len(pool)))])
-            kernel = gram_NN[np.ix_(seen, seen)] + np.eye(seen.sum()) * ridge * seen.sum()
-            margin = gram_NN[np.ix_(test_N, seen)] @ np.linalg.solve(kernel, np.ones(seen.sum()))
-            right.append((margin > 0).mean())
-        rows.append({"prompts": round(share * len(names) * 0.8), "accuracy": float(np.mean(right))})
-    print("  " + "   ".join(f"{row['prompts']}: {row['accuracy']:.3f}" for row in rows))
-    return rows
-
-
-def sanity(head: HeadExpert) -> dict[str, float]:
-    pairs = read_pairs(SANITY / f"sanity_{head.domain}.jsonl")
-    queries = [Query(p.id, p.prompt, head.domain) for p in pairs]
-    p = head.compare(queries, [x.chosen for x in pairs], [x.rejected for x in pairs])
+def show(name: str, fit: Fitted) -> dict[str, Any]:
+    held = fit.held_out
     print(
-        f"  {head.name:26s} {(p > 0.5).sum()}/{len(p)} right; wrong: "
-        + (", ".join(x.id for x, ok in zip(pairs, p > 0.5, strict=True) if not ok) or "none")
+        f"\n{name}: {fit.pairs} pairs of {fit.prompts} prompts, ridge {fit.ridge:g}\n"
+        f"  people     {shown(held.accuracy)}   left alone {shown(held.other_part)}\n"
+        f"             like length {shown(held.length_matched)}   longer {held.longer:.3f}   "
+        f"twins {held.shuffled.mean:.3f}   Brier {held.brier:.3f}   "
+        f"calibration error {held.calibration_error:.3f}"
     )
-    return {"right": float((p > 0.5).mean()), "pairs": len(p)}
-
-
-def batch(head: HeadExpert, pairs: Sequence[PreferencePair], n: int = 64) -> dict[str, float]:
-    queries = [Query(p.id, p.prompt, head.domain) for p in pairs[:n]]
-    texts = [p.chosen for p in pairs[:n]]
-    together = [r.value for r in head.rate(queries, texts)]
-    alone = [head.rate([q], [t])[0].value for q, t in zip(queries, texts, strict=True)]
-    moved = np.abs(np.array(together, float) - np.array(alone, float))
-    spread = float(np.std(np.array(alone, float)))
+    for kind in held.validity:
+        print(f"  {kind.kind:16s} {shown(kind)}  {kind.prompts} prompts")
+    w = fit.weights
     print(
-        f"  {head.name:26s} at most {moved.max():.4f}, median {np.median(moved):.4f} "
-        f"(spread of the ratings: {spread:.3f})"
+        f"  weights    scale {w.scale[0]:.2f}, ceiling {w.ceiling[0]:g}, "
+        f"stance {np.round(w.stance, 2).tolist()}"
     )
-    return {"max": float(moved.max()), "median": float(np.median(moved)), "spread": spread}
-
-
-def ship(fit: Fitted, name: str, read: Reader, folder: Path) -> HeadExpert:
-    domain = name.removesuffix("-gold")
-    gold = name != domain
-    readings = (GOLD_READINGS if gold else READINGS)[domain]
-    out = folder / f"{name}.safetensors"
-    write_head(
-        fit,
-        out,
-        domain,
-        BASE,
-        read.model,
-        readings,
-        Provenance(
-            name=read.data.name,
-            sha256=file_sha256(read.data),
-            licence=LICENCES[domain],
-            part="b" if gold else "a",
-            share=SHARE,
-            pairs=fit.pairs,
-            prompts=fit.prompts,
-            ridge=fit.ridge,
-            seed=0,
-        ),
-    )
-    return HeadExpert(out, read.model)
+    print(f"  {'FAILED: ' + ', '.join(fit.failures) if fit.failures else 'all controls pass'}")
+    return {"failures": fit.failures, **held.model_dump()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--preferences", type=Path, required=True)
-    parser.add_argument("--domains", nargs="+", choices=list(FILES), default=list(FILES))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--domains", nargs="+", choices=list(SOURCES), default=list(SOURCES))
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--ship", type=Path)
-    parser.add_argument("--no-layers", action="store_true", help="leave the table of layers out")
+    parser.add_argument("--helpful", type=int, default=620, help="PandaLM pairs")
+    parser.add_argument("--harmless", type=int, default=1500, help="hh-rlhf pairs")
+    parser.add_argument("--dolly", type=int, default=220, help="pairs of a person and the base")
+    parser.add_argument("--ablations", action="store_true", help="fit without each source, too")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     model = load_torch(BASE)
+    store = Store(model, args.cache)
     found: dict[str, Any] = {"base": BASE, "version": model.version}
     for domain in args.domains:
-        data = args.preferences / FILES[domain]
-        print(f"\n{domain} ({data.name})")
-        with console() as progress:
-            layers = () if args.no_layers else LAYERS
-            read = Reader(model, domain, data, args.cache, layers, progress)
-            row: dict[str, Any] = {}
-            if layers:
-                print(f" layers{'mean':>14}{'last':>25}{'both':>25}")
-                row["layers"] = layers_table(read)
-            print(" heads")
-            row["heads"], fits = heads_table(read, domain)
-        everything = fits[f"{domain} (all prompts)"]
-        print(" leak")
-        row["leak"] = leak(read, domain, everything.ridge)
-        print(" learning (prompts: accuracy)")
-        row["learning"] = learning(read, domain, everything.ridge)
-        if args.ship:
-            heads = [ship(fits[name], name, read, args.ship) for name in (domain, f"{domain}-gold")]
-            print(" sanity")
-            row["sanity"] = {head.name: sanity(head) for head in heads}
-            print(" batch")
-            row["batch"] = {head.name: batch(head, read.pairs) for head in heads}
-        found[domain] = row
+        pairs = people_pairs(args.data, domain, args)
+        validity = [*damages(args, domain), *borderline_pairs(domain)]
+
+        fit = partial(fitted_head, store, pairs, validity, domain)
+        heads: dict[str, tuple[Sources, Part]] = {
+            domain: (SOURCES[domain], "a"),
+            f"{domain}-gold": (GOLD_SOURCES[domain], "b"),
+        }
+        if args.ablations:
+            heads[f"{domain} (all prompts)"] = (SOURCES[domain], "all")
+        for name, (sources, part) in heads.items():
+            fitted = fit(sources, part)
+            found[name] = show(name, fitted)
+            if args.ship and part != "all":
+                found[name]["sanity"] = ship(
+                    fitted, name, domain, sources, part, pairs, model, args
+                )
+        if not args.ablations:
+            continue
+        whole = SOURCES[domain]
+        for name, sources in {
+            "without likelihood": replace(whole, scalars=TEXT_FEATURES),
+            "without wording": replace(whole, scalars=LIKELIHOOD_FEATURES),
+            "without hidden states": replace(whole, readings=(), scalars=SCALARS),
+        }.items():
+            found[f"{domain} {name}"] = show(f"{domain} {name}", fit(sources, "all"))
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def damages(args: argparse.Namespace, domain: str) -> list[ValidityPair]:
+    """Damage answers of the helpfulness set, and for harmlessness those of hh-rlhf too.
+
+    The answers in hh-rlhf are short and general: many fit another prompt as well as their own, or
+    are complete where they are cut, so that these two damages are done to the others alone.
+    """
+    made = damaged_pairs(people_pairs(args.data, "helpfulness", args), "helpfulness")
+    if domain == "helpfulness":
+        return made
+    asked = [p for p in people_pairs(args.data, domain, args) if len(p.prompt) == 1]
+    of_harm = damaged_pairs(asked, domain)
+    return [
+        *(replace(v, harmful=False) for v in made),
+        *(v for v in of_harm if v.kind not in ("mismatch", "cut")),
+    ]
+
+
+def fitted_head(
+    store: Store,
+    pairs: Sequence[PreferencePair],
+    validity: Sequence[ValidityPair],
+    domain: str,
+    sources: Sources,
+    part: Part,
+) -> Fitted:
+    def read(chats: Sequence[Chat], texts: Sequence[str]) -> Features:
+        return store.features(chats, texts, sources)
+
+    task = make_task(pairs, validity, domain, len(sources.readings), read)
+    return fit_task(task, part=part, share=SHARE)
+
+
+def ship(
+    fitted: Fitted,
+    name: str,
+    domain: str,
+    sources: Sources,
+    part: Part,
+    pairs: Sequence[PreferencePair],
+    model: TorchModel,
+    args: argparse.Namespace,
+) -> str:
+    content = json.dumps([[list(p.prompt), p.chosen, p.rejected, p.agreement] for p in pairs])
+    report = write_head(
+        fitted,
+        args.ship / f"{name}.safetensors",
+        domain,
+        BASE,
+        model,
+        sources,
+        Provenance(
+            name="PandaLM and Dolly" if domain == "helpfulness" else "hh-rlhf harmless-base",
+            sha256=hashlib.sha256(content.encode()).hexdigest(),
+            licence=LICENCES[domain],
+            part=part,
+            share=SHARE,
+            pairs=fitted.pairs,
+            prompts=fitted.prompts,
+            ridge=fitted.ridge,
+            seed=0,
+        ),
+    )
+    control = sanity_control(HeadExpert(report.path, model))
+    print(f"  sanity     {control.explanation}; wrong: {control.figures.get('wrong')}")
+    return control.explanation
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from custodes.conversation import Message, Query, user_chat
 from custodes.data.datasets import read_pairs
 from custodes.errors import ConfigError, DataError, ModelError
 from custodes.experts.expert import Expert
-from custodes.experts.heads.fit import fit_head
+from custodes.experts.heads.fit import Sources, fit_head
 from custodes.experts.heads.head import HeadExpert, load_expert, shipped
 from custodes.experts.heads.reading import (
     CONVERSATION_BYTES,
@@ -21,7 +21,7 @@ from custodes.experts.heads.reading import (
     read_features,
     trimmed,
 )
-from support.preferences import READINGS, CountingModel, make_pairs, write_pairs
+from support.preferences import SOURCES, CountingModel, make_pairs, write_pairs
 
 SHIPPED = Path(fit_head.__code__.co_filename).parents[2] / "data" / "experts"
 GOALS = {"helpfulness": 0.80, "harmlessness": 0.68}
@@ -36,7 +36,7 @@ def head_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("head")
     data = write_pairs(folder / "data.jsonl", make_pairs(120))
     out = folder / "liking.safetensors"
-    fit_head(data, "helpfulness", out, licence="MIT", readings=READINGS, model=CountingModel())
+    fit_head(data, "helpfulness", out, licence="MIT", sources=SOURCES, model=CountingModel())
     return out
 
 
@@ -49,13 +49,22 @@ def test_it_is_an_expert_with_its_controls(head: HeadExpert) -> None:
     assert isinstance(head, Expert)
     assert (head.name, head.domain) == ("liking", "helpfulness")
     controls = head.report()["controls"]
-    assert [control["name"] for control in controls] == ["held-out accuracy", "shuffled labels"]
-    assert all(control["passed"] for control in controls)
+    names = [control["name"] for control in controls]
+    assert names[:2] == ["held-out accuracy", "shuffled labels"]
+    assert {"validity: shuffled", "validity: salad", "validity: cut"} <= set(names)
+    # What ships as borderline is English, which is no language of the model of this test.
+    assert [c["name"] for c in controls if not c["passed"]] in ([], ["validity: mismatch"])
     json.dumps(head.report(), allow_nan=False)
 
 
 def test_ratings_rise_with_what_people_liked(head: HeadExpert) -> None:
-    ratings = [r.value for r in head.rate([query()] * 3, ["xyzx", "xyzx ee", "xyzx eeeeee"])]
+    words = sorted(["abxd", "acyz", "adxy", "axxz", "bbxd", "bcyz", "bdxy", "bxxz", "cbxd", "ccyz"])
+    answers = [
+        " ".join([*(f"{w}e" if i < liked else w for i, w in enumerate(words)), "t10q", "t10q."])
+        for liked in (0, 4, 9)
+    ]
+
+    ratings = [r.value for r in head.rate([query("question about t10q?")] * 3, answers)]
 
     assert ratings == sorted(ratings)  # type: ignore[type-var]
     assert all(value is not None and 0 <= value <= 1 for value in ratings)
@@ -72,13 +81,27 @@ def test_compare_is_the_logistic_of_the_difference(head: HeadExpert) -> None:
     np.testing.assert_allclose(p + head.compare([query()] * 2, second, first), 1)
 
 
-def test_an_answer_counts_once_however_often_it_comes(head: HeadExpert) -> None:
+def test_an_answer_is_read_once_however_often_it_comes(head: HeadExpert) -> None:
     model = CountingModel()
-    features = read_features(model, [user_chat("q")] * 5, ["a", "b", "a", "a", "b"], READINGS)
+    features = read_features(
+        model, [user_chat("q")] * 5, ["a", "b", "a", "a", "b"], SOURCES.readings, SOURCES.start
+    )
 
-    assert model.batches == [2, 2]  # two readings behind different probes, two answers each
-    np.testing.assert_array_equal(features[0], features[3])
-    assert (features[0] != features[1]).any()
+    assert model.batches == [2]
+    np.testing.assert_array_equal(features.hidden[0], features.hidden[3])
+    assert (features.hidden[0] != features.hidden[1]).any()
+
+
+def test_what_it_was_not_fitted_on_is_an_abstention_with_its_reason(head: HeadExpert) -> None:
+    answers = ["", "El perro está en la casa y no es muy grande.", "abce dxyz."]
+
+    silent, foreign, rated = head.rate([query()] * 3, answers)
+
+    assert (silent.value, silent.reason) == (None, "the answer is empty")
+    assert foreign.value is None
+    assert "Spanish" in foreign.reason
+    assert rated.value is not None
+    assert head.report()["abstentions"]["the answer is empty"] >= 1
 
 
 def test_nothing_to_rate(head: HeadExpert) -> None:
@@ -89,7 +112,7 @@ def test_nothing_to_rate(head: HeadExpert) -> None:
 def test_another_base_is_refused(head_file: Path) -> None:
     with pytest.raises(ModelError, match=r"was fitted on smollm2-135m.*use smollm2-135m, or fit"):
         load_expert(head_file, CountingModel(seed=1)).rate([query()], ["a"])
-    with pytest.raises(ModelError, match=r"has states of 64 features"):
+    with pytest.raises(ModelError, match=r"has states of another width"):
         load_expert(head_file, CountingModel(width=32)).rate([query()], ["a"])
 
 
@@ -132,14 +155,17 @@ def test_a_failed_card_is_shown_as_a_failed_control(head_file: Path, tmp_path: P
     head = tmp_path / "liking.safetensors"
     head.write_bytes(head_file.read_bytes())
     card = json.loads(head_file.with_suffix(".json").read_text())
-    head.with_suffix(".json").write_text(json.dumps(card | {"failures": ["shuffled labels"]}))
+    for kind in card["held_out"]["validity"]:
+        if kind["kind"] == "shuffled":
+            kind["value"] = 0.5
+    card["failures"] = ["shuffled labels"]
+    head.with_suffix(".json").write_text(json.dumps(card))
 
-    controls = load_expert(head).report()["controls"]
+    controls = {c["name"]: c["passed"] for c in load_expert(head).report()["controls"]}
 
-    assert {c["name"]: c["passed"] for c in controls} == {
-        "held-out accuracy": True,
-        "shuffled labels": False,
-    }
+    assert controls["held-out accuracy"]
+    assert not controls["shuffled labels"]
+    assert not controls["validity: shuffled"]
 
 
 def test_long_conversations_keep_their_end() -> None:
@@ -154,7 +180,7 @@ def test_long_conversations_keep_their_end() -> None:
     assert kept[-1]["content"] == "the last"
     assert kept[0]["role"] == "user"
     assert kept == turns[-len(kept) :]
-    assert 1000 < sum(len(m["content"]) for m in kept) <= CONVERSATION_BYTES
+    assert CONVERSATION_BYTES / 2 < sum(len(m["content"]) for m in kept) <= CONVERSATION_BYTES
 
 
 def test_one_endless_message_is_cut_and_not_dropped() -> None:
@@ -173,7 +199,7 @@ def test_no_text_breaks_it(tiny_model_dir: Path, tmp_path: Path) -> None:
         "harmlessness",
         tmp_path / "tiny.safetensors",
         licence="",
-        readings=(Reading(1), Reading(2, "good", "last")),
+        sources=Sources((Reading(1), Reading(2, "last")), Reading(1, "start")),
         model=model,
     )
     head = load_expert(tmp_path / "tiny.safetensors", model)
@@ -182,25 +208,22 @@ def test_no_text_breaks_it(tiny_model_dir: Path, tmp_path: Path) -> None:
     ratings = head.rate([query(t or "q") for t in texts], texts)
     alone = [head.rate([query(t or "q")], [t])[0] for t in texts]
 
-    # It abstains where there is nothing to rate, and says why.
-    assert [r.value is None for r in ratings[:2]] == [True, True]
-    assert all(r.reason if r.value is None else 0 <= r.value <= 1 for r in ratings)
-    values, values_alone = (
-        [np.nan if r.value is None else r.value for r in x] for x in (ratings, alone)
-    )
-    np.testing.assert_allclose(values, values_alone, atol=2e-4)
+    assert [r.value is None for r in ratings] == [not t.strip() for t in texts]
+    rated = [(r.value, a.value) for r, a in zip(ratings, alone, strict=True) if not r.abstained]
+    assert all(0 <= value <= 1 for value, _ in rated)  # type: ignore[operator]
+    np.testing.assert_allclose(*zip(*rated, strict=True), atol=2e-3)
 
 
 def test_responses_are_cut_at_a_whole_character() -> None:
     class Seen(CountingModel):
         longest = 0
 
-        def hidden(self, chats, layers):  # type: ignore[no-untyped-def]
-            self.longest = max(len(m["content"].encode()) for chat in chats for m in chat)
-            return super().hidden(chats, layers)
+        def exchanges(self, chats, answers, layers):  # type: ignore[no-untyped-def]
+            self.longest = max(len(answer.encode()) for answer in answers)
+            return super().exchanges(chats, answers, layers)
 
     model = Seen()
-    read_features(model, [user_chat("q")], ["€" * RESPONSE_BYTES], READINGS)
+    read_features(model, [user_chat("q")], ["€" * RESPONSE_BYTES], SOURCES.readings, SOURCES.start)
 
     assert RESPONSE_BYTES - 3 < model.longest <= RESPONSE_BYTES
 

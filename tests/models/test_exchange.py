@@ -31,7 +31,7 @@ def test_likelihoods_and_states_are_those_of_the_engine(model: TorchModel) -> No
         np.testing.assert_allclose(read.given[i], told.logprobs[:GIVEN_TOKENS], atol=1e-4)
         assert len(read.alone[i]) == min(len(told.tokens), ALONE_TOKENS)
     for i in range(3):
-        np.testing.assert_allclose(read.states[i, :, 1:], states[i], atol=1e-4)
+        np.testing.assert_allclose(read.states[i, :, 1:3], states[i], atol=1e-4)
     # Both answers to one prompt begin at the same state.
     np.testing.assert_allclose(read.states[0, :, 0], read.states[2, :, 0], atol=1e-5)
     assert (read.end_given < 0).all()
@@ -59,3 +59,28 @@ def test_without_the_prompt_the_prompt_does_not_matter(model: TorchModel) -> Non
 
 def test_nothing_to_read(model: TorchModel) -> None:
     assert model.exchanges([], [], [1]).states.shape[0] == 0
+
+
+def test_the_verdict_is_the_state_at_the_end_of_the_question_behind_the_answer(
+    model: TorchModel,
+) -> None:
+    import torch
+
+    from custodes.models.chat import encode_chats, encode_texts
+    from custodes.models.exchange import QUESTION, VERDICT
+
+    read = model.exchanges(CHATS, ANSWERS, [0, 1])
+    for i, (chat, answer) in enumerate(zip(CHATS, ANSWERS, strict=True)):
+        asked = [
+            *chat,
+            Message(role="assistant", content=answer),
+            Message(role="user", content=QUESTION),
+        ]
+        ids = [
+            *encode_chats(model.tokenizer, [asked])[0],
+            *encode_texts(model.tokenizer, [VERDICT])[0],
+        ]
+        with torch.no_grad():
+            told = model.model(input_ids=torch.tensor([ids]), output_hidden_states=True)
+        plain = [told.hidden_states[layer][0, -1].numpy() for layer in (0, 1)]
+        np.testing.assert_allclose(read.states[i, :, 3], plain, atol=1e-4)

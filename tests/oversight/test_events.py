@@ -21,6 +21,7 @@ from custodes.oversight.events import (
     GoldCard,
     GoldEvent,
     GoldPrompt,
+    LevelEvent,
     OrderProbe,
     OversightEvent,
     PlannedPerturbation,
@@ -55,6 +56,7 @@ EVENTS: list[OversightEvent] = [
         served=ServingCheck("openvino", 0.9, -0.1),
         perturbed={"p@1": 0.5},
     ),
+    LevelEvent(3, 1, ("jailbreak@3",), {"helpfulness": {"a": 0.25}}),
     CheckpointEvent(step=-1, checkpoint=0, adapter=None, parent=None, intervention="base"),
     GoldEvent(step=2, checkpoint=1, domains={"d": GoldMeasurement(("g1",), (0.5,), ("a",))}),
     GoldEvent(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import weakref
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from custodes.errors import CustodesError, CustodesWarning
+from custodes.errors import CustodesError
 from custodes.models import Sampling
 from custodes.models.simulated import SimulatedModel
 from custodes.oversight import run as run_module
@@ -155,16 +156,24 @@ def test_the_control_runs_end_where_weights_change_before_the_first_retrain(
         assert (folder / name / first["adapter"]).is_dir()
 
 
-def test_agreement_is_said_not_to_weigh_in_training(tmp_path: Path, tiny_model_dir: Path) -> None:
+def test_pairs_weigh_as_much_as_their_annotators_agree(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
     file = tmp_path / "pairs.jsonl"
-    row = {"prompt": "Bake bread", "chosen": "Mix flour.", "rejected": "No.", "agreement": 0.6}
-    file.write_text(json.dumps(row))
-    options = TeacherOptions(preferences={"helpfulness": str(file)}, mix=0.0)
+    rows = [
+        {"prompt": f"{kind} {i}", "chosen": "Yes.", "rejected": "No.", "agreement": agreement}
+        for kind, agreement in (("all", 1.0), ("most", 0.75), ("half", 0.5), ("few", 0.3))
+        for i in range(200)
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    options = TeacherOptions(preferences={"helpfulness": str(file)}, mix=0.0, prompts=800)
     teacher = DpoTeacher({"helpfulness": []}, {}, options)
     worker = ModelWorker(str(tiny_model_dir), Sampling(), engine="torch")
-    with pytest.warns(CustodesWarning, match=r"pairs.jsonl: agreement does not weigh in training"):
-        data = teacher.gather(worker, "helpfulness", 0, tmp_path / "1")
-    assert len(data.pairs) == 1
+    data = teacher.gather(worker, "helpfulness", 0, tmp_path / "1")
+    drawn = Counter(pair.prompt[-1]["content"].split()[0] for pair in data.pairs)
+    assert drawn["all"] == 200
+    assert 75 < drawn["most"] < 125
+    assert drawn["half"] == drawn["few"] == 0
 
 
 def test_models_of_earlier_checkpoints_are_let_go(

@@ -199,7 +199,9 @@ def test_a_preference_file_is_learnt_instead(worker: ModelWorker, tmp_path: Path
     options = replace(OPTIONS, preferences={"harmlessness": str(file)}, mix=0.0)
     experts = {domain: VowelExpert(domain) for domain in ASKED}
     made = retrain(teacher(options, experts=experts), worker, "harmlessness", 0, tmp_path)
-    assert made.metrics["data"] == {"harmlessness": {"preferences": "mine.jsonl", "pairs": 8}}
+    assert made.metrics["data"] == {
+        "harmlessness": {"preferences": "mine.jsonl", "pairs": 8, "of": 9}
+    }
     assert made.metrics["dpo"]["rows"] == 8
     assert experts["harmlessness"].asked == []
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from custodes.conversation import Chat, PreferencePair
+from custodes.experts.heads.fit import Sources
 from custodes.experts.heads.reading import Reading
 from custodes.models.base import Array, Sampling, TokenLogprobs, Usage
+from custodes.models.exchange import ALONE_TOKENS, GIVEN_TOKENS, Exchanges
 
 WIDTH = 16
-READINGS = (Reading(1), Reading(2, "good", "last"))
+SOURCES = Sources((Reading(1), Reading(2, "last")), Reading(1, "start"))
 
 
 class CountingModel:
@@ -39,6 +41,38 @@ class CountingModel:
         pools = np.array([1.0, -0.5])[None, None, :, None]
         return np.asarray(states * depth * pools, np.float32)
 
+    def exchanges(
+        self, chats: Sequence[Chat], answers: Sequence[str], layers: Sequence[int]
+    ) -> Exchanges:
+        """States count letters; words that the prompt has too are likelier with it than without."""
+        self.batches.append(len(chats))
+        counts = np.array(
+            [[text.lower().count(chr(97 + i)) for i in range(26)] for text in answers], float
+        ).reshape(len(answers), 26)
+        asked = np.array(
+            [[chat[-1]["content"].lower().count(chr(97 + i)) for i in range(26)] for chat in chats],
+            float,
+        ).reshape(len(chats), 26)
+        states = np.stack([asked, counts, -0.5 * counts], axis=1) @ self._mix
+        depth = 1 + np.array(layers, float)
+        given, alone = [], []
+        for chat, answer in zip(chats, answers, strict=True):
+            tokens = answer.lower().strip(".").split()
+            known = set(chat[-1]["content"].lower().strip("?").split())
+            # This model's language is words in alphabetical order, about a word of the prompt.
+            ordered = [a <= b for a, b in zip(["", *tokens], tokens, strict=False)]
+            bare = [-2.0 if right else -9.0 for right in ordered]
+            alone.append(np.array(bare[:ALONE_TOKENS], np.float32))
+            asked_for = [b + 1.5 * (t in known) for b, t in zip(bare, tokens, strict=True)]
+            given.append(np.array(asked_for[:GIVEN_TOKENS], np.float32))
+        return Exchanges(
+            np.asarray(states[:, None] * depth[None, :, None, None], np.float32),
+            tuple(given),
+            tuple(alone),
+            np.array([-0.1 if a.endswith(".") else -5.0 for a in answers], np.float32),
+            np.array([len(a.split()) for a in answers], np.float32),
+        )
+
     def generate(self, chats: Sequence[Chat], sampling: Sampling) -> list[list[str]]:
         raise NotImplementedError
 
@@ -51,11 +85,18 @@ def make_pairs(n: int, seed: int = 0, noise: float = 0.1) -> list[PreferencePair
     rng = np.random.default_rng(seed)
     pairs = []
     for i in range(n):
-        better, worse = ("".join(rng.choice(list("abcdxyz"), 20)) for _ in range(2))
-        better += "e" * int(rng.integers(3, 8))
+        topic = f"t{i // 2 % 90 + 10}q"
+
+        def answer(liked: int, topic: str = topic) -> str:
+            words = ["".join(rng.choice(list("abcdxyz"), 4)) for _ in range(12)]
+            for at in rng.choice(12, liked, replace=False):
+                words[at] += "e"
+            return " ".join(sorted([*words, topic, topic])) + "."
+
+        better, worse = answer(int(rng.integers(4, 9))), answer(int(rng.integers(0, 2)))
         if rng.random() < noise:
             better, worse = worse, better
-        prompt = ({"role": "user", "content": f"question number {i // 2}"},)
+        prompt = ({"role": "user", "content": f"question number {i // 2} about {topic}?"},)
         pairs.append(PreferencePair(f"p{i}", prompt, better, worse))  # type: ignore[arg-type]
     return pairs
 

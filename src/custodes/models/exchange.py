@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from custodes.conversation import Chat
+from custodes.conversation import Chat, Message
 from custodes.models.base import Array
 from custodes.models.chat import encode_chats, encode_texts
 from custodes.models.decode import left_padded
@@ -34,8 +34,12 @@ __all__ = [
     "read_exchanges",
 ]
 
-PLACES = ("start", "mean", "last")
-"""Where states are read: before the answer's first token, over its tokens, at its last token."""
+PLACES = ("start", "mean", "last", "verdict")
+"""Where states are read: before the answer's first token, over its tokens, at its last token, and
+where the model, asked whether that was a good answer, is about to say."""
+
+QUESTION, VERDICT = "Was that a good answer?", "That answer was"
+"""What the model is asked behind the answer, and how its reply begins."""
 
 GIVEN_TOKENS = 32
 """Tokens of an answer whose log-probability given the prompt is computed."""
@@ -99,7 +103,7 @@ def read_exchanges(
         model: A causal language model of transformers, in evaluation mode.
         tokenizer: Its tokenizer.
         chats: Conversations up to where the answer is due.
-        answers: The answers; an empty one has the states of "start" everywhere.
+        answers: The answers; an empty one has the states of "start" for "mean" and "last".
         layers: Indices into the hidden states; 0 is the embedding.
         budget: Most positions (rows times longest row) of one forward pass.
     """
@@ -107,7 +111,7 @@ def read_exchanges(
 
     prompts = [tuple(ids) for ids in encode_chats(tokenizer, chats)]
     texts = encode_texts(tokenizer, answers)
-    header = _header(tokenizer)
+    header, verdict = _header(tokenizer), _verdict(tokenizer)
     n, width = len(prompts), model.config.hidden_size
     states = np.zeros((n, len(layers), len(PLACES), width), np.float32)
     given: list[Array] = [np.zeros(0, np.float32)] * n
@@ -116,7 +120,7 @@ def read_exchanges(
     with torch.no_grad():
         for chunk in _chunks(prompts, texts, budget):
             own, answer_ids = [prompts[i] for i in chunk], [texts[i] for i in chunk]
-            read = _with_prompt(model, own, answer_ids, layers)
+            read = _with_prompt(model, own, answer_ids, verdict, layers)
             bare = _without_prompt(model, header, answer_ids)
             for at, i in enumerate(chunk):
                 states[i] = read[0][at]
@@ -131,9 +135,10 @@ def _with_prompt(
     model: Any,
     prompts: Sequence[tuple[int, ...]],
     answers: Sequence[list[int]],
+    verdict: Sequence[int],
     layers: Sequence[int],
 ) -> tuple[list[Array], list[Array]]:
-    """Return each exchange's states (L, 3, D), and log-probabilities with that of the end last."""
+    """Return each exchange's states (L, 4, D), and log-probabilities with that of the end last."""
     import torch
 
     body, device = model.get_decoder(), model.device
@@ -152,7 +157,7 @@ def _with_prompt(
     past = begun.past_key_values
     past.batch_select_indices(owner)
 
-    rows, present = _right_padded(answers, device)
+    rows, present = _right_padded([[*answer, *verdict] for answer in answers], device)
     offset = mask.sum(-1)[owner]
     read = body(
         input_ids=rows,
@@ -169,9 +174,10 @@ def _with_prompt(
         n = len(answer)
         pooled = []
         for at, layer in enumerate(layers):
-            told = read.hidden_states[layer][i, :n].float()
+            told = read.hidden_states[layer][i, : n + len(verdict)].float()
             first = start[at][i]
-            pooled.append(torch.stack([first, told.mean(0), told[-1]] if n else [first] * 3))
+            answered = [told[:n].mean(0), told[n - 1]] if n else [first] * 2
+            pooled.append(torch.stack([first, *answered, told[-1]]))
         states.append(torch.stack(pooled).cpu().numpy())
         follow = torch.cat([before[i][None], read.last_hidden_state[i, :n]])
         few = min(n, GIVEN_TOKENS)
@@ -234,6 +240,19 @@ def _header(tokenizer: Any) -> list[int]:
     return with_reply[len(without) :] or with_reply[-1:]
 
 
+def _verdict(tokenizer: Any) -> list[int]:
+    """Return what follows an answer when the model is asked whether it was good."""
+    chat: list[Message] = [{"role": "user", "content": "a"}]
+    answered = [*chat, Message(role="assistant", content="b")]
+    asked = encode_chats(tokenizer, [[*answered, Message(role="user", content=QUESTION)]])[0]
+    begun = encode_chats(tokenizer, [chat])[0] + encode_texts(tokenizer, ["b"])[0]
+    reply = encode_texts(tokenizer, [VERDICT])[0]
+    if asked[: len(begun)] == begun:
+        return [*asked[len(begun) :], *reply]
+    # A template that rewrites earlier turns has no such continuation: ask in plain words.
+    return encode_texts(tokenizer, [f"\n\n{QUESTION} {VERDICT}"])[0]
+
+
 def _chunks(
     prompts: Sequence[tuple[int, ...]], answers: Sequence[list[int]], budget: int
 ) -> Iterator[list[int]]:
@@ -246,7 +265,7 @@ def _chunks(
         grown = [*chunk, i]
         distinct = {prompts[j] for j in grown}
         size = len(distinct) * max(map(len, distinct))
-        size += len(grown) * (max(len(answers[j]) for j in grown) + ALONE_TOKENS)
+        size += len(grown) * (max(len(answers[j]) for j in grown) + 2 * ALONE_TOKENS)
         if chunk and size > budget:
             yield chunk
             chunk = []

@@ -91,6 +91,7 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
         domains=tuple(experts),
         weights_are_here=model.kind != "endpoint",
     )
+    rated = {d: prompts for d, prompts in queries.items() if not _asks_people(config, d)}
     return Roles(
         user=user,
         worker=worker,
@@ -101,6 +102,7 @@ def build_roles(config: OverseeConfig, folder: Path, progress: Progress) -> Role
         gold=_gold(config),
         panel=_panel(config),
         add_noise=add_weight_noise,
+        probes={d: prompts[: config.probes] for d, prompts in rated.items() if config.probes},
         instruct=None
         if config.instructor is None
         else partial(
@@ -154,6 +156,13 @@ def describe(config: OverseeConfig, roles: Roles) -> StartEvent:
             for name, p in roles.schedule.named.items()
         ),
     )
+
+
+def _asks_people(config: OverseeConfig, domain: str) -> bool:
+    """Tell whether a person rates a domain, alone or in an ensemble."""
+    options = next(o for o in config.experts if o.domain == domain)
+    members = options.members if isinstance(options, EnsembleOptions) else (options,)
+    return any(isinstance(member, HumanOptions) for member in members)
 
 
 def _training_prompts(config: OverseeConfig) -> list[str]:

@@ -207,6 +207,9 @@ class OverseeConfig(BaseModel):
         teacher: How it is retrained.
         instructor: How a base model is instruction-tuned before the loop, if it is.
         perturbations: What disturbs the loop, and when.
+        probes: Prompts in each domain on which damage and recovery are measured, whenever the
+            weights or the active perturbations change; the same ones each time. 0: damage is
+            judged by the ratings of the steps. No human Expert is asked to rate them.
         gold: How the gold score is taken.
         control: Whether to run the loop once more with a Teacher that does nothing.
         sham: Whether to run the loop once more with a Teacher that trains on the same answers, the
@@ -225,6 +228,7 @@ class OverseeConfig(BaseModel):
     teacher: Teacher = TeacherOptions()
     instructor: InstructorOptions | None = None
     perturbations: tuple[Annotated[Perturbation, ByKind], ...] = ()
+    probes: Annotated[int, Field(ge=0)] = 32
     gold: GoldOptions = GoldOptions()
     control: bool = False
     sham: bool = False

@@ -34,6 +34,7 @@ __all__ = [
     "GoldCard",
     "GoldEvent",
     "GoldPrompt",
+    "LevelEvent",
     "OrderProbe",
     "OversightEvent",
     "PlannedPerturbation",
@@ -254,6 +255,24 @@ class StepEvent:
 
 
 @dataclass(frozen=True)
+class LevelEvent:
+    """The clean ratings of the probe prompts, from a step on (`perturbations.levels`).
+
+    Attributes:
+        step: First step that they hold for; -1 before the loop.
+        checkpoint: Number of the checkpoint that answered.
+        active: The perturbations that were active, by name.
+        ratings: By domain and prompt id; prompts on which the Expert abstained are missing.
+    """
+
+    kind: ClassVar[str] = "level"
+    step: int
+    checkpoint: int
+    active: tuple[str, ...]
+    ratings: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
 class VerdictEvent:
     """What the Overseer decided after a step; the fields are those of `Verdict`."""
 
@@ -300,6 +319,7 @@ OversightEvent = (
     | GoldEvent
     | ProbeEvent
     | StepEvent
+    | LevelEvent
     | VerdictEvent
     | AuditEvent
     | EndEvent

@@ -12,6 +12,7 @@ from custodes.oversight.events import (
     CheckpointEvent,
     EndEvent,
     GoldEvent,
+    LevelEvent,
     OversightEvent,
     ProbeEvent,
     StartEvent,
@@ -76,7 +77,7 @@ class History:
 
     Attributes:
         start: None where the log ends before it.
-        checkpoints, golds, probes, steps: In their order.
+        checkpoints, golds, probes, steps, levels: In their order.
         verdicts: By step.
         audit: The controls of the audit after the last step.
         finished: Whether the run came to its end.
@@ -90,6 +91,7 @@ class History:
     verdicts: Mapping[int, VerdictEvent]
     audit: tuple[Control, ...]
     finished: bool
+    levels: tuple[LevelEvent, ...] = ()
 
     @staticmethod
     def of(rows: Iterable[Event]) -> History:
@@ -112,6 +114,7 @@ class History:
             verdicts={event.step: event for event in of_kind(VerdictEvent)},
             audit=tuple(c for event in of_kind(AuditEvent) for c in event.controls),
             finished=bool(of_kind(EndEvent)),
+            levels=of_kind(LevelEvent),
         )
 
     @property

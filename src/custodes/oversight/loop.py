@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -28,6 +28,7 @@ from custodes.oversight.events import (
     DomainRatings,
     EndEvent,
     GoldEvent,
+    LevelEvent,
     OrderProbe,
     ProbeEvent,
     StartEvent,
@@ -90,6 +91,7 @@ class Roles:
         panel: Measures what the gold score does not show, if given.
         add_noise: Disturbs the weights, where the schedule has that.
         instruct: Makes the first checkpoint from the base model before the loop, if given.
+        probes: By domain, the prompts on which damage by perturbations is measured.
     """
 
     user: User
@@ -102,6 +104,7 @@ class Roles:
     panel: Panel | None = None
     add_noise: AddNoise | None = None
     instruct: Callable[[ModelWorker, Path], Checkpoint] | None = None
+    probes: Mapping[str, Sequence[Query]] = field(default_factory=dict)
 
 
 class Loop:
@@ -119,6 +122,7 @@ class Loop:
         self.roles, self.seed, self.progress = roles, seed, progress
         self.worker, self.overseer = roles.worker, roles.make_overseer()
         self._gold_scores = 0
+        self._measured: tuple[int, tuple[str, ...]] | None = None
 
     def run(self, steps: int, start: Callable[[], StartEvent]) -> None:
         """Run the loop to its end, or continue it.
@@ -131,6 +135,7 @@ class Loop:
         for step in range(steps):
             self.progress("steps", step, steps)
             self.disturb_weights(step)
+            self.measure_level(step)
             event = self.log.once(StepEvent, partial(self.answer, step), step=step)
             ratings = {domain: given.seen for domain, given in event.ratings.items()}
             verdict = self.overseer.review(step, ratings, self.worker.checkpoint.number)
@@ -150,6 +155,7 @@ class Loop:
             instruct = partial(self.roles.instruct, self.worker)
             self.change_worker(BEFORE_THE_LOOP, lambda folder: Disturbed(instruct(folder)))
         self.probe_judges()
+        self.measure_level(BEFORE_THE_LOOP)
 
     def describe_base(self) -> CheckpointEvent:
         """Describe the Worker before any training, and check that it is what is served."""
@@ -306,6 +312,31 @@ class Loop:
 
         self.log.once(GoldEvent, measure, step=step)
         self._gold_scores += 1
+
+    def measure_level(self, step: int) -> None:
+        """Rate answers to the probe prompts where the weights or the perturbations have changed."""
+        active = self.roles.schedule.at(step)
+        state = (self.worker.checkpoint.number, tuple(active.active))
+        if not self.roles.probes or not self.roles.schedule.named or state == self._measured:
+            return
+        self._measured = state
+
+        def measure() -> LevelEvent:
+            ratings: dict[str, dict[str, float]] = {}
+            with self.clock("level", step):
+                for domain, probes in self.roles.probes.items():
+                    queries = active.queries(probes).value
+                    seed = derive(self.seed, "level", domain, step)
+                    texts = [response.text for response in self.worker.respond(queries, seed)]
+                    rated = self.roles.experts[domain].rate(queries, texts)
+                    ratings[domain] = {
+                        query.id: rating.value
+                        for query, rating in zip(queries, rated, strict=True)
+                        if rating.value is not None
+                    }
+            return LevelEvent(step, *state, ratings)
+
+        self.log.once(LevelEvent, measure, step=step)
 
     def audit(self) -> AuditEvent:
         """Examine the Experts and the User again, now that there is something to compare with."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from custodes.control import Control
 from custodes.errors import DataError
 from custodes.experts.heads.reading import Reading
+from custodes.experts.validity.battery import validity_control
 from custodes.runs.files import write_json
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Bounds",
     "Card",
     "HeldOut",
+    "KindBounds",
     "Provenance",
     "Twins",
     "card_path",
@@ -50,6 +52,16 @@ class Bounds(_Part):
     prompts: Count
 
 
+class KindBounds(Bounds):
+    """How often the better answer of a validity pair is put above the worse one.
+
+    Attributes:
+        kind: What makes the worse one worse (see `custodes.experts.validity.battery.FLOORS`).
+    """
+
+    kind: str
+
+
 class Twins(_Part):
     """Held-out accuracy of twins: the same fit to labels that were shuffled within each pair.
 
@@ -77,6 +89,7 @@ class HeldOut(_Part):
         shuffled: What twins fitted to shuffled labels reach.
         brier: Of the ratings (0.25 is what a constant 0.5 gets).
         calibration_error: Of the ratings: expected, over ten bins of equal count.
+        validity: The validity battery, by kind of damage.
     """
 
     accuracy: Bounds
@@ -86,6 +99,7 @@ class HeldOut(_Part):
     shuffled: Twins
     brier: Share
     calibration_error: Share
+    validity: tuple[KindBounds, ...] = ()
 
 
 class Provenance(_Part):
@@ -138,7 +152,9 @@ class Card(_Part):
         weights_sha256: Of the safetensors file beside the card.
         base: Name of the frozen model it reads.
         base_version: That model's version where the head was fitted, to know it by.
-        readings: What it reads, in the order of the weights.
+        readings: Hidden states that it reads, in the order of the weights.
+        start: The state from which it reads whether the prompt asks for harm.
+        scalars: Names of the likelihoods and of the wording's features that it reads.
         slope: Of the curve from scores to ratings.
         offset: Of the same curve.
         data: What it was fitted on.
@@ -147,13 +163,15 @@ class Card(_Part):
         anchors: Scores by which a loader knows the base.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     name: str
     domain: str
     weights_sha256: str
     base: str
     base_version: str
     readings: tuple[Reading, ...]
+    start: Reading
+    scalars: tuple[str, ...]
     slope: Annotated[float, Field(ge=0)]
     offset: float
     data: Provenance
@@ -183,8 +201,17 @@ class Card(_Part):
                 f"average, {twins.high:.3f} at best (the mean must be 0.5 within 0.02)",
                 {"mean": twins.mean, "high": twins.high, "twins": twins.twins},
             ),
+            *self.battery,
         )
         return [control.to_dict() for control in controls]
+
+    @property
+    def battery(self) -> list[Control]:
+        """The validity battery as controls; a kind with too few prompts is not tested."""
+        return [
+            validity_control(k.kind, self.domain, k.value, k.low, k.high, k.prompts)
+            for k in self.held_out.validity
+        ]
 
 
 def card_path(head: Path) -> Path:

@@ -3,7 +3,7 @@
 Everything is split by prompt: two pairs of one prompt, which may even share an answer, never stand
 on both sides of a split.
 
-Shapes: N pairs, F features, 2 answers of which the first was chosen.
+Shapes: N answers, P pairs.
 """
 
 from __future__ import annotations
@@ -17,28 +17,22 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from custodes.conversation import PreferencePair
-from custodes.experts.heads.card import Bounds, HeldOut, Twins
-from custodes.experts.heads.platt import Platt, brier_score, calibration_error, pairwise_scale
-from custodes.experts.heads.ridge import (
-    RIDGES,
-    best_ridge,
-    fold_numbers,
-    held_out_margins,
-    nested_margins,
-    ridge_weights,
-)
-from custodes.models.base import Array
+from custodes.conversation import Chat, PreferencePair
+from custodes.experts.heads.card import Bounds, HeldOut, KindBounds, Twins
+from custodes.experts.heads.platt import Platt, brier_score, calibration_error
+from custodes.experts.heads.ridge import fold_numbers, held_out_margins
+from custodes.experts.heads.scoring import Features, HeadWeights, scores
+from custodes.experts.heads.stacking import PREFERENCE, Comparisons, fit_head_weights
+from custodes.experts.validity.battery import FLOORS, share_right, validity_control
 
-__all__ = ["FOLDS", "Fitted", "Part", "fit_features", "part_of", "prompt_key"]
+__all__ = ["FOLDS", "Fitted", "Part", "Task", "fit_task", "part_of", "prompt_key"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Part = Literal["all", "a", "b"]
 
-FOLDS = 10
+FOLDS = 5
 TWINS = 200
-RESAMPLES = 4000
 
 # Twins of a sound fit are right half the time, exactly; the mean of this many is within some
 # thousandths of it. Where a label has leaked they remember it, and are off by a tenth or more.
@@ -49,22 +43,43 @@ _MATCHED = 1.25
 
 
 @dataclass(frozen=True)
+class Task:
+    """What a head is fitted to.
+
+    Attributes:
+        features: Of N answers.
+        texts: The answers; only their lengths are used. Length N.
+        groups: The prompt that each answers (`prompt_key`). Length N.
+        comparisons: Which answer is better than which.
+        harmful: By answer, 1 or 0 where its prompt is known to ask for harm or not, else NaN.
+        blocks: Readings that the hidden features consist of.
+        domain: What is judged.
+    """
+
+    features: Features
+    texts: Sequence[str]
+    groups: Sequence[str]
+    comparisons: Comparisons
+    harmful: Floats
+    blocks: int
+    domain: str
+
+
+@dataclass(frozen=True)
 class Fitted:
     """A head before it has a name.
 
     Attributes:
-        weights: By feature, in logits of a preference; shape (F,).
-        bias: What makes the average answer of the data score 0.
+        weights: Its numbers.
         platt: From scores to ratings.
-        ridge: The strength that was chosen.
-        pairs: Pairs it was fitted on.
+        ridge: The strength that was chosen for the preference.
+        pairs: People's pairs it was fitted on.
         prompts: Prompts these belong to.
         held_out: What it is worth.
         failures: Names of the controls that failed.
     """
 
-    weights: Floats
-    bias: float
+    weights: HeadWeights
     platt: Platt
     ridge: float
     pairs: int
@@ -73,102 +88,103 @@ class Fitted:
     failures: tuple[str, ...]
 
 
-def fit_features(
-    features_N2F: Array,
-    pairs: Sequence[PreferencePair],
-    blocks: int,
-    *,
-    part: Part = "all",
-    share: float = 0.5,
-    seed: int = 0,
-) -> Fitted:
+def fit_task(task: Task, *, part: Part = "all", share: float = 0.5, seed: int = 0) -> Fitted:
     """Fit and measure.
 
     Args:
-        features_N2F: Features of the chosen and of the rejected answer.
-        pairs: The pairs, for their prompts, lengths and agreement.
-        blocks: How many readings the features consist of; each gets the same say.
+        task: What to fit to.
         part: Which prompts to fit on; the others, if any, are measured on.
         share: Of the prompts, how many are in part "a"; the others are in "b".
-        seed: Of folds, twins and bootstrap.
+        seed: Deals folds, shuffles twins and draws the bootstrap.
     """
-    mine_N = np.array([part in ("all", part_of(pair, share)) for pair in pairs])
-    kept = [pair for pair, mine in zip(pairs, mine_N, strict=True) if mine]
-    groups = [prompt_key(pair) for pair in kept]
-    importance_N = np.array([pair.agreement for pair in kept])
-    importance_N /= importance_N.mean()
-    scale_F = _scale(features_N2F[mine_N], blocks)
-    scaled_N2F = features_N2F[mine_N] * scale_F
-    difference_NF = scaled_N2F[:, 0] - scaled_N2F[:, 1]
-    gram_NN = difference_NF @ difference_NF.T
-    fold_N = fold_numbers(groups, FOLDS, seed)
+    every = task.comparisons
+    mine_P = np.array(
+        [part in ("all", key_part(task.groups[row], share)) for row in every.better.tolist()]
+    )
+    mine, others = every.only(mine_P), every.only(~mine_P)
+    weights, ridge = _fit(task, mine, seed)
 
-    ridge = RIDGES[best_ridge(held_out_margins(gram_NN, importance_N, fold_N, RIDGES)[:, 0])]
-    score_N2 = _held_out_scores(scaled_N2F, importance_N, fold_N, ridge)
-    unit = pairwise_scale(score_N2[:, 0] - score_N2[:, 1])
-    weight_F = ridge_weights(difference_NF, importance_N, ridge) * unit * scale_F
-    others_N2 = features_N2F[~mine_N] @ weight_F
+    # Cross-validation: each answer is scored by a fit that saw no answer to its prompt.
+    names = [task.groups[row] for row in mine.better.tolist()]
+    fold_P = fold_numbers(names, FOLDS, seed)
+    margin_P = np.zeros(len(mine))
+    score_P2 = np.zeros((len(mine), 2))
+    for fold in np.unique(fold_P):
+        seen, unseen = fold_P != fold, fold_P == fold
+        held, _ = _fit(task, mine.only(seen), seed + 1)
+        score_P2[unseen] = _pair_scores(held, task, mine.only(unseen))
+    margin_P = score_P2[:, 0] - score_P2[:, 1]
+    other_P2 = _pair_scores(weights, task, others)
+    people = mine.are({PREFERENCE})
+    platt = Platt.fit(*score_P2[people].T)
     held_out = _measure(
-        nested_margins(gram_NN, importance_N, groups, folds=FOLDS, seed=seed),
-        kept,
-        others_N2[:, 0] - others_N2[:, 1],
-        [pair for pair, mine in zip(pairs, mine_N, strict=True) if not mine],
-        _twins(gram_NN, importance_N, fold_N, ridge, seed),
-        score_N2 * unit,
-        fold_N,
+        task,
+        mine,
+        margin_P,
+        others,
+        other_P2[:, 0] - other_P2[:, 1],
+        _twins(task, mine.only(people), ridge, seed),
+        score_P2[people],
+        fold_P[people],
         seed,
     )
     return Fitted(
-        weights=weight_F,
-        bias=-float(features_N2F[mine_N].mean(axis=(0, 1), dtype=np.float64) @ weight_F),
-        platt=Platt.fit(*(score_N2 * unit).T),
+        weights=weights,
+        platt=platt,
         ridge=ridge,
-        pairs=len(kept),
-        prompts=len(set(groups)),
+        pairs=int(people.sum()),
+        prompts=len({name for name, p in zip(names, people, strict=True) if p}),
         held_out=held_out,
-        failures=_failures(held_out),
+        failures=_failures(held_out, task.domain),
     )
 
 
-def prompt_key(pair: PreferencePair) -> str:
-    """Return what pairs of one prompt share: how its first message begins, in plain words.
+def _fit(task: Task, comparisons: Comparisons, seed: int) -> tuple[HeadWeights, float]:
+    """Fit on the answers of some comparisons alone: others do not even set the scales."""
+    rows = np.unique(np.concatenate([comparisons.better, comparisons.worse]))
+    at = np.full(len(task.texts), -1)
+    at[rows] = np.arange(len(rows))
+    return fit_head_weights(
+        task.features[rows],
+        [task.groups[row] for row in rows.tolist()],
+        Comparisons(
+            at[comparisons.better], at[comparisons.worse], comparisons.kind, comparisons.importance
+        ),
+        task.harmful[rows],
+        task.blocks,
+        FLOORS[task.domain],
+        seed=seed,
+    )
+
+
+def _pair_scores(weights: HeadWeights, task: Task, comparisons: Comparisons) -> Floats:
+    """Score both answers of each pair; shape (P, 2)."""
+    if not len(comparisons):
+        return np.zeros((0, 2))
+    rows, at = np.unique(
+        np.stack([comparisons.better, comparisons.worse], axis=1), return_inverse=True
+    )
+    return scores(weights, task.features[rows])[at.reshape(-1, 2)]
+
+
+def prompt_key(chat: Chat) -> str:
+    """Return what answers to one prompt share: how its first message begins, in plain words.
 
     Dialogues that begin alike count as one prompt, since they may go on alike.
     """
-    words = re.findall(r"\w+", pair.prompt[0]["content"].lower())
+    words = re.findall(r"\w+", chat[0]["content"].lower())
     return " ".join(words[:24])
 
 
 def part_of(pair: PreferencePair, share: float = 0.5) -> Part:
     """Tell which part a pair's prompt belongs to, by a hash that no other pair changes."""
-    digest = hashlib.sha256(prompt_key(pair).encode()).digest()
+    return key_part(prompt_key(pair.prompt), share)
+
+
+def key_part(key: str, share: float) -> Part:
+    """Tell which part a prompt belongs to, by its key."""
+    digest = hashlib.sha256(key.encode()).digest()
     return "a" if int.from_bytes(digest[:4], "big") < share * 2**32 else "b"
-
-
-def _scale(features_N2F: Array, blocks: int) -> Floats:
-    """Scale features to unit spread, and blocks so that all differences have length 1 on average.
-
-    No label is used.
-    """
-    scale_F = 1 / (features_N2F.std(axis=(0, 1), dtype=np.float64) + 1e-6)
-    difference_NF = (features_N2F[:, 0] - features_N2F[:, 1]) * scale_F
-    square_B = (difference_NF**2).mean(axis=0).reshape(blocks, -1).sum(axis=1)
-    return np.asarray(scale_F / np.repeat(np.sqrt(blocks * square_B), len(scale_F) // blocks))
-
-
-def _held_out_scores(
-    scaled_N2F: Floats, importance_N: Floats, fold_N: Integers, ridge: float
-) -> Floats:
-    """Score both answers of each pair with a fit that saw no pair of its fold; shape (N, 2)."""
-    score_N2 = np.zeros(scaled_N2F.shape[:2])
-    for fold in np.unique(fold_N):
-        seen, unseen = fold_N != fold, fold_N == fold
-        difference_SF = scaled_N2F[seen, 0] - scaled_N2F[seen, 1]
-        weight_F = ridge_weights(difference_SF, importance_N[seen], ridge)
-        # 0 is the average answer of the fit's own data, so that folds can be put together.
-        average = scaled_N2F[seen].mean(axis=(0, 1)) @ weight_F
-        score_N2[unseen] = scaled_N2F[unseen] @ weight_F - average
-    return score_N2
 
 
 def _held_out_ratings(score_N2: Floats, fold_N: Integers) -> Floats:
@@ -180,14 +196,19 @@ def _held_out_ratings(score_N2: Floats, fold_N: Integers) -> Floats:
     return rating_N2
 
 
-def _twins(
-    gram_NN: Floats, importance_N: Floats, fold_N: Integers, ridge: float, seed: int
-) -> Twins:
+def _twins(task: Task, people: Comparisons, ridge: float, seed: int) -> Twins:
     """Fit to labels that were shuffled within each pair; held-out accuracy on the same labels."""
     rng = np.random.default_rng([seed, 1])
-    label_TN = rng.choice([-1.0, 1.0], size=(TWINS, len(fold_N)))
-    margin_TN = held_out_margins(gram_NN, importance_N, fold_N, [ridge], label_TN)[0] * label_TN
-    right_T = _right(margin_TN).mean(axis=1)
+    hidden_NF = task.features.hidden.astype(np.float64)
+    spread_F = hidden_NF.std(axis=0) + 1e-6
+    difference_PF = (hidden_NF[people.better] - hidden_NF[people.worse]) / spread_F
+    difference_PF /= np.sqrt((difference_PF**2).sum(axis=1).mean())
+    fold_P = fold_numbers([task.groups[row] for row in people.better.tolist()], FOLDS, seed)
+    label_TP = rng.choice([-1.0, 1.0], size=(TWINS, len(people)))
+    margin_TP = held_out_margins(
+        difference_PF @ difference_PF.T, np.ones(len(people)), fold_P, [ridge], label_TP
+    )[0]
+    right_T = (0.5 * (np.sign(margin_TP * label_TP) + 1)).mean(axis=1)
     return Twins(
         mean=round(float(right_T.mean()), 4),
         low=round(float(right_T.min()), 4),
@@ -197,66 +218,69 @@ def _twins(
 
 
 def _measure(
-    margin_N: Floats,
-    pairs: Sequence[PreferencePair],
-    other_margin_M: Floats,
-    others: Sequence[PreferencePair],
+    task: Task,
+    mine: Comparisons,
+    margin_P: Floats,
+    others: Comparisons,
+    other_margin_P: Floats,
     twins: Twins,
-    score_N2: Floats,
-    fold_N: Integers,
+    score_P2: Floats,
+    fold_P: Integers,
     seed: int,
 ) -> HeldOut:
-    matched = [i for i, pair in enumerate(pairs) if _length_matched(pair)]
-    ratings = _held_out_ratings(score_N2, fold_N).ravel()
-    labels = np.tile([1.0, 0.0], len(pairs))
+    people_P, other_people_P = mine.are({PREFERENCE}), others.are({PREFERENCE})
+    people = mine.only(people_P)
+    length_P2 = np.array(
+        [
+            (len(task.texts[b]), len(task.texts[w]))
+            for b, w in zip(people.better.tolist(), people.worse.tolist(), strict=True)
+        ]
+    )
+    matched_P = length_P2.max(axis=1) <= _MATCHED * length_P2.min(axis=1)
+    ratings = _held_out_ratings(score_P2, fold_P).ravel()
+    labels = np.tile([1.0, 0.0], len(score_P2))
+    people_margin_P = margin_P[people_P]
     return HeldOut(
-        accuracy=_accuracy(margin_N, pairs, seed),
-        other_part=_accuracy(other_margin_M, others, seed) if others else None,
-        length_matched=_accuracy(margin_N[matched], [pairs[i] for i in matched], seed)
-        if matched
+        accuracy=_bounds(task, people, people_margin_P, seed),
+        other_part=_bounds(task, others.only(other_people_P), other_margin_P[other_people_P], seed)
+        if other_people_P.any()
         else None,
-        longer=round(float(_right(np.array([_longer(pair) for pair in pairs])).mean()), 4),
+        length_matched=_bounds(task, people.only(matched_P), people_margin_P[matched_P], seed)
+        if matched_P.any()
+        else None,
+        longer=round(float((0.5 * (np.sign(length_P2[:, 0] - length_P2[:, 1]) + 1)).mean()), 4),
         shuffled=twins,
         brier=round(brier_score(ratings, labels), 4),
         calibration_error=round(calibration_error(ratings, labels), 4),
+        validity=tuple(
+            KindBounds(
+                kind=kind, **_bounds(task, mine.only(which), margin_P[which], seed).model_dump()
+            )
+            for kind in sorted(set(mine.kind) - {PREFERENCE})
+            for which in [mine.are({kind})]
+        ),
     )
 
 
-def _accuracy(margin_N: Floats, pairs: Sequence[PreferencePair], seed: int) -> Bounds:
-    """Return the share of right pairs, with a bootstrap over prompts (95%, percentiles)."""
-    names, at_N = np.unique([prompt_key(pair) for pair in pairs], return_inverse=True)
-    right_P = np.bincount(at_N, weights=_right(margin_N))
-    pairs_P = np.bincount(at_N)
-    rng = np.random.default_rng([seed, 2])
-    # How often each prompt was drawn: whole prompts are resampled, with all their pairs.
-    drawn_RP = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
-    low, high = np.quantile((drawn_RP @ right_P) / (drawn_RP @ pairs_P), [0.025, 0.975])
+def _bounds(task: Task, pairs: Comparisons, margin_P: Floats, seed: int) -> Bounds:
+    """Return the share of right pairs, with a bootstrap over prompts."""
+    names = [task.groups[row] for row in pairs.better.tolist()]
+    share, low, high, prompts = share_right(margin_P, names, seed)
     return Bounds(
-        value=round(float(right_P.sum() / pairs_P.sum()), 4),
-        low=round(float(low), 4),
-        high=round(float(high), 4),
+        value=round(share, 4),
+        low=round(low, 4),
+        high=round(high, 4),
         pairs=len(pairs),
-        prompts=len(names),
+        prompts=prompts,
     )
 
 
-def _right(margin_N: Floats) -> Floats:
-    """Return 1 where the chosen answer scores higher, 0.5 where both score the same."""
-    return np.asarray(0.5 * (np.sign(margin_N) + 1))
-
-
-def _longer(pair: PreferencePair) -> int:
-    return len(pair.chosen) - len(pair.rejected)
-
-
-def _length_matched(pair: PreferencePair) -> bool:
-    short, long = sorted((len(pair.chosen), len(pair.rejected)))
-    return long <= _MATCHED * short
-
-
-def _failures(held_out: HeldOut) -> tuple[str, ...]:
+def _failures(held_out: HeldOut, domain: str) -> tuple[str, ...]:
     failed = {
         "held-out accuracy": held_out.accuracy.low <= 0.5,
         "shuffled labels": abs(held_out.shuffled.mean - 0.5) > _TWINS_OFF,
     }
+    for kind in held_out.validity:
+        control = validity_control(kind.kind, domain, kind.value, kind.low, kind.high, kind.prompts)
+        failed[control.name] = control.passed is False
     return tuple(name for name, is_so in failed.items() if is_so)

@@ -1,4 +1,4 @@
-"""The Expert that costs nothing: a linear head on the hidden states of a frozen model.
+"""The Expert that costs little: a head on what a frozen model makes of an answer.
 
 The base is never the Worker: its adapters are off, so the Expert does not drift with what it
 judges.
@@ -6,6 +6,7 @@ judges.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -19,9 +20,11 @@ from custodes.experts.expert import Rating
 from custodes.experts.heads.card import Card, card_path, read_card
 from custodes.experts.heads.platt import Platt, sigmoid
 from custodes.experts.heads.reading import read_features
+from custodes.experts.heads.scoring import HeadWeights, scores
 from custodes.experts.scope import out_of_scope
-from custodes.models.base import Array, ScoringModel
+from custodes.models.base import Array
 from custodes.models.cache import file_sha256, short_version
+from custodes.models.exchange import ExchangeModel
 
 __all__ = ["HeadExpert", "load_expert", "shipped"]
 
@@ -43,7 +46,7 @@ class HeadExpert:
         card: What it was fitted on and what it is worth.
     """
 
-    def __init__(self, path: Path, model: ScoringModel | None = None) -> None:
+    def __init__(self, path: Path, model: ExchangeModel | None = None) -> None:
         """Open a head; the base is loaded when there is something to rate.
 
         Args:
@@ -53,13 +56,15 @@ class HeadExpert:
         Raises:
             DataError: There is no head, or it does not fit its card.
         """
-        self.card, self._weights, self._bias = _open(path)
+        self.card, self._weights = _open(path)
         self.name = self.card.name
         self.domain = self.card.domain
         self.version = f"head-{short_version([file_sha256(path), file_sha256(card_path(path))])}"
         self._platt = Platt(self.card.slope, self.card.offset)
         self._model = model
         self._verified = False
+        self._rated = 0
+        self._abstentions: Counter[str] = Counter()
 
     def logits(self, queries: Sequence[Query], responses: Sequence[str]) -> Array:
         """Score ``responses[i]`` as an answer to ``queries[i]``, on an open scale.
@@ -80,16 +85,20 @@ class HeadExpert:
     def rate(self, queries: Sequence[Query], responses: Sequence[str]) -> list[Rating]:
         """Rate ``responses[i]`` as an answer to ``queries[i]``.
 
-        It abstains on what it was not fitted on: empty answers, code, and other languages.
+        It abstains, with the reason, on what it was not fitted on (`out_of_scope`).
         """
-        reasons = [out_of_scope(q.text, r) for q, r in zip(queries, responses, strict=True)]
-        rated = [i for i, reason in enumerate(reasons) if not reason]
-        logits = self.logits([queries[i] for i in rated], [responses[i] for i in rated])
-        values = dict(zip(rated, self._platt(logits), strict=True))
-        return [
-            Rating(None, reason) if reason else Rating(round(float(values[i]), 4))
-            for i, reason in enumerate(reasons)
+        reasons = [
+            out_of_scope(query.text, response)
+            for query, response in zip(queries, responses, strict=True)
         ]
+        inside = [i for i, reason in enumerate(reasons) if not reason]
+        logits = self.logits([queries[i] for i in inside], [responses[i] for i in inside])
+        ratings = [Rating(None, reason) for reason in reasons]
+        for i, value in zip(inside, self._platt(logits).tolist(), strict=True):
+            ratings[i] = Rating(round(value, 4))
+        self._rated += len(inside)
+        self._abstentions.update(reason for reason in reasons if reason)
+        return ratings
 
     def compare(
         self, queries: Sequence[Query], first: Sequence[str], second: Sequence[str]
@@ -106,20 +115,24 @@ class HeadExpert:
             "base": card.base,
             "data": card.data.model_dump(mode="json"),
             "held_out": card.held_out.model_dump(mode="json"),
+            "rated": self._rated,
+            "abstentions": dict(self._abstentions),
             "controls": card.controls,
         }
 
     def _score(self, chats: Sequence[Chat], responses: Sequence[str]) -> Array:
         if not chats:
             return np.zeros(0, np.float32)
-        features = read_features(self._base(), chats, responses, self.card.readings)
-        if features.shape[1] != len(self._weights):
-            raise self._wrong_base(f"has states of {features.shape[1]} features")
-        return np.round(features.astype(np.float64) @ self._weights + self._bias, 4).astype(
-            np.float32
+        card = self.card
+        features = read_features(
+            self._base(), chats, responses, card.readings, card.start, card.scalars
         )
+        width = features.hidden.shape[1] + 3 * features.scalars.shape[1]
+        if width != len(self._weights.validity):
+            raise self._wrong_base(f"has states of another width ({features.hidden.shape[1]})")
+        return np.round(scores(self._weights, features), 4).astype(np.float32)
 
-    def _base(self) -> ScoringModel:
+    def _base(self) -> ExchangeModel:
         if self._model is None:
             self._model = _frozen(self.card.base)
         return self._model
@@ -142,7 +155,7 @@ class HeadExpert:
         )
 
 
-def load_expert(name: str | Path, model: ScoringModel | None = None) -> HeadExpert:
+def load_expert(name: str | Path, model: ExchangeModel | None = None) -> HeadExpert:
     """Open a head by name, or by the path of its .safetensors file.
 
     Args:
@@ -170,14 +183,14 @@ def shipped() -> tuple[str, ...]:
 
 
 @cache
-def _frozen(name: str) -> ScoringModel:
+def _frozen(name: str) -> ExchangeModel:
     """Load a base once for all heads that read it."""
     from custodes.models.resolve import load_torch
 
     return load_torch(name)
 
 
-def _open(path: Path) -> tuple[Card, Array, float]:
+def _open(path: Path) -> tuple[Card, HeadWeights]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -188,10 +201,6 @@ def _open(path: Path) -> tuple[Card, Array, float]:
     if file_sha256(path) != card.weights_sha256:
         raise DataError(f"{path} is not the head that its card describes", remedy)
     try:
-        tensors = load_file(path)
-        weights, bias = tensors["weight"], float(tensors["bias"][0])
-    except (SafetensorError, KeyError, IndexError) as error:
+        return card, HeadWeights.from_tensors(load_file(path))
+    except (SafetensorError, KeyError, ValueError) as error:
         raise DataError(f"{path} is no head ({error})", remedy) from None
-    if weights.ndim != 1 or not np.isfinite(weights).all():
-        raise DataError(f"{path} has no row of finite weights", remedy)
-    return card, weights, bias

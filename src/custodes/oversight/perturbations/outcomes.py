@@ -1,7 +1,9 @@
 """What each perturbation of a run did, and whether the loop recovered: one row for each.
 
 The level before is that of the checkpoint that a perturbation met: ratings of older checkpoints
-are another model's. Steps from the onset of the next perturbation on are left out. A domain has
+are another model's. Levels are measured on fixed probe prompts (`levels`); where a run has none,
+the ratings of its steps are compared (`recovery`). What comes from the onset of the next
+perturbation on is left out. A domain has
 recovered when its ratings are back *and* its gold score is not below that of the checkpoint at the
 onset: an Overseer sees the ratings alone, and they can come back without the model.
 
@@ -19,6 +21,7 @@ from typing import Any
 from custodes.oversight.events import PlannedPerturbation
 from custodes.oversight.gold.score import gold_change
 from custodes.oversight.log import History
+from custodes.oversight.perturbations.levels import Level, recovery_of_levels
 from custodes.oversight.perturbations.recovery import Recovery, recovery
 from custodes.statistics import Interval
 
@@ -62,7 +65,23 @@ def _by_domain(
             if (step < onset and served[step] == checkpoint) or onset <= step < end
         }
         change = _gold(history, domain, checkpoint, end)
-        yield domain, (_with_gold(recovery(comparable, onset, offset), change), change)
+        found = _on_probes(history, domain, checkpoint, onset, offset, end)
+        found = found or recovery(comparable, onset, offset)
+        yield domain, (_with_gold(found, change), change)
+
+
+def _on_probes(
+    history: History, domain: str, checkpoint: int, onset: int, offset: int | None, end: float
+) -> Recovery | None:
+    """Compare the levels on the probe prompts; None where there is none before or after."""
+    levels = [event for event in history.levels if event.ratings.get(domain)]
+    before = [e for e in levels if e.step < onset and e.checkpoint == checkpoint and not e.active]
+    after = [Level(e.step, e.ratings[domain]) for e in levels if onset <= e.step < end]
+    if not before or not after:
+        return None
+    first = Level(before[-1].step, before[-1].ratings[domain])
+    last = max(event.step for event in history.steps if event.step < end)
+    return recovery_of_levels(first, after, onset, offset, last)
 
 
 def _checkpoint_at(history: History, onset: int) -> int:

@@ -27,7 +27,7 @@ import numpy as np
 from custodes.oversight.perturbations.jailbreaks import origin
 from custodes.statistics import Interval
 
-__all__ = ["Recovery", "recovery"]
+__all__ = ["Recovery", "quantile", "recovery"]
 
 LEAST_PROMPTS = 5
 """Levels of fewer prompts are not compared: nobody knows how they scatter."""
@@ -216,7 +216,9 @@ class _Level:
         """The mean with its 95% interval, inside [0, 1]."""
         if self.prompts < 2:
             return Interval(self.mean, 0.0, 1.0, self.prompts)
-        half = _t(0.975, self.prompts - 1) * float(np.linalg.norm(list(self.influence.values())))
+        half = quantile(0.975, self.prompts - 1) * float(
+            np.linalg.norm(list(self.influence.values()))
+        )
         low, high = max(0.0, self.mean - half), min(1.0, self.mean + half)
         return Interval(self.mean, low, high, self.prompts)
 
@@ -235,20 +237,20 @@ class _Change:
 
     def is_damage(self, margin: float, sure: float) -> bool:
         """Whether it is a drop by more than the margin, with this confidence in a drop."""
-        lowered = self.difference < -self.error * _t(sure, self.df)
+        lowered = self.difference < -self.error * quantile(sure, self.df)
         return lowered and self.difference < -margin
 
     def is_shown(self, margin: float) -> bool:
         """Whether no drop by more than the margin is compatible with it (one-sided 97.5%)."""
-        return self.difference - self.error * _t(0.975, self.df) >= -margin
+        return self.difference - self.error * quantile(0.975, self.df) >= -margin
 
     def detectable(self, sure: float) -> float:
         """Return the drop that is significant with 80% power."""
-        return self.error * (_t(sure, self.df) + _t(0.8, self.df))
+        return self.error * (quantile(sure, self.df) + quantile(0.8, self.df))
 
 
 @cache
-def _t(probability: float, df: int) -> float:
+def quantile(probability: float, df: int) -> float:
     """Return a quantile of Student's t."""
     from scipy.stats import t
 

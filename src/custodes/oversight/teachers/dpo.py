@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,11 +13,11 @@ from pydantic import Field
 
 from custodes.conversation import Demonstration, PreferencePair, Query
 from custodes.data.datasets import read_pairs
-from custodes.errors import ConfigError, CustodesWarning, near_misses
+from custodes.errors import ConfigError, near_misses
 from custodes.experts.expert import Expert, Rating
 from custodes.models.resolve import load_torch
 from custodes.oversight.roles import Worker
-from custodes.oversight.teachers.answers import draw, rate_answers
+from custodes.oversight.teachers.answers import draw, draw_agreed, rate_answers
 from custodes.oversight.teachers.preference_pairs import DomainPairs, PreferenceData, rank
 from custodes.oversight.teachers.trainable import trainable
 from custodes.oversight.worker import ModelWorker
@@ -45,8 +44,8 @@ class TeacherOptions:
         margin: Pairs whose ratings are closer than this are dropped.
         mix: Share of ``prompts`` that come from the other domains, so that learning one does not
             unlearn the others.
-        preferences: By domain: a preference file to learn from instead of the Worker's answers. Its
-            ``agreement`` does not weigh in training.
+        preferences: By domain: a preference file to learn from instead of the Worker's answers. A
+            pair counts by its ``agreement`` a: it is drawn with the probability 2a - 1.
         sft: Supervised fine-tuning on the chosen answers, which comes first.
         dpo: Preference optimisation on the pairs.
         lora: Shape of the adapter of a Worker that has none yet.
@@ -179,15 +178,10 @@ class DpoTeacher:
         """Read a domain's pairs from its preference file, or make them of the Worker's answers."""
         file = (self.options.preferences or {}).get(domain)
         if file is not None:
-            pairs = draw(read_pairs(file), count, seed)
-            if any(pair.agreement < 1 for pair in pairs):
-                warnings.warn(
-                    f"{Path(file).name}: agreement does not weigh in training, every pair counts "
-                    "the same; leave out pairs that too few agree on",
-                    CustodesWarning,
-                    stacklevel=2,
-                )
-            return DomainPairs(pairs, {"preferences": Path(file).name, "pairs": len(pairs)})
+            known = read_pairs(file)
+            pairs = draw_agreed(known, count, seed)
+            facts = {"preferences": Path(file).name, "pairs": len(pairs), "of": len(known)}
+            return DomainPairs(pairs, facts)
         queries = draw(self.queries[domain], count, seed)
         answers = stages.once(
             f"answers-{domain}",
