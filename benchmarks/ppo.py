@@ -165,7 +165,7 @@ def step_time(rounds: int, steps: int, epochs: int) -> dict[str, Any]:
 # Over-optimisation
 
 
-def overoptimisation(seeds: int, steps: int, model: Path) -> list[dict[str, Any]]:
+def overoptimisation(seeds: Sequence[int], steps: int, model: Path) -> list[dict[str, Any]]:
     import numpy as np
 
     from custodes.models.base import Sampling
@@ -174,7 +174,7 @@ def overoptimisation(seeds: int, steps: int, model: Path) -> list[dict[str, Any]
     chats = [user_chat(f"Question {i}?") for i in range(64)]
     training, held_out, fresh = chats[:24], chats[24:44], chats[44:]
     rows = []
-    for seed in range(seeds):
+    for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             for stop in (True, False):
                 base = TorchModel(model, name="tiny", dtype="float32")
@@ -234,15 +234,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=0, help="steps a round, or of a training")
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     if options.step_time:
         print(json.dumps(step_time(options.rounds, options.steps or 2, options.epochs)))
     if options.overoptimisation:
         with tempfile.TemporaryDirectory() as folder:
             rows = overoptimisation(options.seeds, options.steps or 60, tiny(Path(folder)))
-        for seed in range(options.seeds):
-            stopped, whole = rows[2 * seed], rows[2 * seed + 1]
+        for at, seed in enumerate(options.seeds):
+            stopped, whole = rows[2 * at], rows[2 * at + 1]
             best = max(gold for _, _, _, gold in whole["evaluations"])
             last = whole["evaluations"][-1][3]
             print(
