@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from custodes.commands.configs import config, demo, init, oversee_in
-from custodes.commands.models import models_export, models_list, models_pull
+from custodes.commands.models import models_export, models_list, models_pull, models_push
 from custodes.commands.show import conclude, say, table
 from custodes.errors import CustodesError, UsageError, near_misses
 from custodes.options import JSON, OVERWRITE, call_verb
@@ -245,11 +245,12 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         {"list": experts_list, "fit": experts_fit},
     ),
     "models": (
-        "List, fetch and export models.",
+        "List, fetch, export and push models.",
         {
             "list": models_list,
             "pull": models_pull,
             "export": models_export,
+            "push": models_push,
         },
     ),
 }

@@ -1,4 +1,4 @@
-"""``custodes models``: list, fetch and export models."""
+"""``custodes models``: list, fetch, export and push models."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from custodes.commands.show import say, table
+from custodes.runs.lineage import Checkpoint
 
-__all__ = ["models_export", "models_list", "models_pull"]
+__all__ = ["models_export", "models_list", "models_pull", "models_push"]
 
 
 def models_list(json: FlagCreatePairsOff[bool] = False) -> None:
@@ -68,3 +69,27 @@ def models_export(
     from custodes.models.formats.export import export
 
     say(f"wrote {export(name, out, form, adapter=adapter)}")
+
+
+def models_push(
+    checkpoint: Positional[Path],
+    repository: Positional[str],
+    /,
+    public: FlagCreatePairsOff[bool] = False,
+) -> None:
+    """Upload a run's checkpoint, its adapter and its card, to the Hugging Face hub.
+
+    The token comes from HF_TOKEN or from `hf auth login`. A checkpoint that is marked inverted is
+    refused.
+
+    Args:
+        checkpoint: The checkpoint's folder, e.g. runs/demo/checkpoints/1.
+        repository: OWNER/NAME; created if it does not exist.
+        public: Make a repository that is created public; otherwise it is private.
+    """
+    from custodes.oversight.teachers.instructor import push_to_hub
+    from custodes.training.card import read_card
+
+    card = read_card(checkpoint)
+    made = Checkpoint(card["checkpoint"], checkpoint, card["parent"], card["intervention"])
+    say(f"pushed to {push_to_hub(made, repository, private=not public)}")
