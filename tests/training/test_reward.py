@@ -156,10 +156,11 @@ def test_too_few_pairs_are_named() -> None:
         split_by_prompt(planted(6), 0.2, 0)
 
 
-def test_plain_pairs_are_sure() -> None:
+def test_plain_pairs_are_as_sure_as_their_annotators() -> None:
     plain = PreferencePair("a", tuple(user_chat("Q")), "x", "y")
-    (pair,) = reward_pairs([plain])
-    assert (pair.probability, pair.margin, pair.shown_first) == (1.0, 0.0, None)
+    pairs = reward_pairs([plain, replace(plain, agreement=0.75)])
+    assert [pair.probability for pair in pairs] == [1.0, 0.75]
+    assert (pairs[0].margin, pairs[0].shown_first) == (0.0, None)
 
 
 def test_no_prompt_is_on_both_sides() -> None:

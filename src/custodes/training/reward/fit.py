@@ -107,7 +107,7 @@ def fit_reward(
     again.
 
     Args:
-        pairs: `RewardPair`s, or plain pairs, which are sure and have no margin.
+        pairs: `RewardPair`s, or plain pairs, whose soft label is the agreement of the annotators.
         base: Name of the base model, as everywhere (`custodes.models.resolve.parse`); an adapter's
             folder starts from that adapter.
         folder: Where the model is written.

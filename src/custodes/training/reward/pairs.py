@@ -38,7 +38,7 @@ class RewardPair(PreferencePair):
 
 
 def reward_pairs(pairs: Sequence[PreferencePair]) -> list[RewardPair]:
-    """Take pairs of either kind, and check them.
+    """Take pairs of either kind, and check them; of a plain pair the agreement is the soft label.
 
     Raises:
         DataError: A pair's answers are the same, a probability or margin is out of range, or there
@@ -51,7 +51,10 @@ def reward_pairs(pairs: Sequence[PreferencePair]) -> list[RewardPair]:
         pair = (
             given
             if isinstance(given, RewardPair)
-            else RewardPair(**{f.name: getattr(given, f.name) for f in fields(PreferencePair)})
+            else RewardPair(
+                **{f.name: getattr(given, f.name) for f in fields(PreferencePair)},
+                probability=given.agreement,
+            )
         )
         name = f"pair {at} ({pair.id})"
         if pair.chosen == pair.rejected:
