@@ -34,53 +34,50 @@ COLUMNS = (
 class DiffDisplay:
     """How a `Diff` shows itself."""
 
-    @property
-    def _diff(self) -> Diff:
-        return cast("Diff", self)
-
     def __repr__(self) -> str:
         """Return one line."""
-        a, b = self._diff.aligned.names
-        n, p = self._diff.aligned.n, len(self._diff.findings)
+        diff = cast("Diff", self)
+        a, b = diff.aligned.names
+        n, p = diff.aligned.n, len(diff.findings)
         return (
             f"<Diff of {a!r} and {b!r} on {n} prompt{'s' * (n != 1)}: {p} finding{'s' * (p != 1)}, "
-            f"global p = {self._diff.global_test.p:.2g}, "
-            f"{controls_line([self._diff.aa_run.control])}>"
+            f"global p = {diff.global_test.p:.2g}, {controls_line([diff.aa_run.control])}>"
         )
 
     def _repr_html_(self) -> str:
         """Return the findings with examples; every text is escaped."""
-        a, b = self._diff.aligned.names
-        rows = [_row(finding) for finding in self._diff.findings[:MOST_FINDINGS]]
-        parts = [f"<p>{controls_line([self._diff.aa_run.control])}</p>"]
+        diff = cast("Diff", self)
+        a, b = diff.aligned.names
+        rows = [_row(finding) for finding in diff.findings[:MOST_FINDINGS]]
+        parts = [f"<p>{controls_line([diff.aa_run.control])}</p>"]
         if rows:
             parts.append(table_html(("finding", "A", "B", "effect [95% interval]", "q"), rows))
-        if len(self._diff.findings) > MOST_FINDINGS:
-            parts.append(f"<p>and {len(self._diff.findings) - MOST_FINDINGS} more: to_frame()</p>")
+        if len(diff.findings) > MOST_FINDINGS:
+            parts.append(f"<p>and {len(diff.findings) - MOST_FINDINGS} more: to_frame()</p>")
         parts += [
-            part
-            for finding in self._diff.findings[:MOST_FINDINGS]
-            for part in _examples(self._diff, finding)
+            part for finding in diff.findings[:MOST_FINDINGS] for part in _examples(diff, finding)
         ]
-        title = getattr(self._diff, "outcome", None) or _title(self._diff)
+        title = getattr(diff, "outcome", None) or _title(diff)
         if (a, b) != ("A", "B"):
             title = f"{title} A is {a}, B is {b}."
-        return view_html(title, [self._diff.aa_run.control], parts)
+        return view_html(title, [diff.aa_run.control], parts)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the findings as a pandas data frame, a row each; rates and effect in [-1, 1]."""
+        diff = cast("Diff", self)
         sizes = ("rate_a", "rate_b", "effect", "low", "high")
         rows = [
             {name: getattr(f.size if name in sizes else f, name) for name in COLUMNS}
-            for f in self._diff.findings
+            for f in diff.findings
         ]
         return frame(rows, COLUMNS)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of diff.json, JSON-ready; docs/reference/diff.md explains it."""
+        diff = cast("Diff", self)
         from custodes.diff.output import diff_json
 
-        return diff_json(self._diff)
+        return diff_json(diff)
 
 
 def _title(diff: Diff) -> str:

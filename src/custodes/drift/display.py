@@ -31,32 +31,29 @@ COLUMNS = (
 class DriftDisplay:
     """How a `Drift` shows itself."""
 
-    @property
-    def _drift(self) -> Drift:
-        return cast("Drift", self)
-
     def __repr__(self) -> str:
         """Return one line."""
-        later, drifted = len(self._drift.names) - 1, len(self._drift.drifted)
+        drift = cast("Drift", self)
+        later, drifted = len(drift.names) - 1, len(drift.drifted)
         return (
-            f"<Drift of {later} generation{'s' * (later != 1)} from {self._drift.names[0]!r} on "
-            f"{self._drift.prompts} prompts: {drifted} of {len(self._drift.behaviours)} behaviours "
-            "drifted, "
-            f"{controls_line(self._drift.controls)}>"
+            f"<Drift of {later} generation{'s' * (later != 1)} from {drift.names[0]!r} on "
+            f"{drift.prompts} prompts: {drifted} of {len(drift.behaviours)} behaviours drifted, "
+            f"{controls_line(drift.controls)}>"
         )
 
     def _repr_html_(self) -> str:
         """Return what drifted, with examples; every text is escaped."""
+        drift = cast("Drift", self)
         from custodes.drift.output import drift_json
 
-        content = drift_json(self._drift)
-        n = len(self._drift.drifted)
+        content = drift_json(drift)
+        n = len(drift.drifted)
         title = (
-            f"{n} behaviour{'s' * (n != 1)} drifted from {self._drift.names[0]}."
+            f"{n} behaviour{'s' * (n != 1)} drifted from {drift.names[0]}."
             if n
-            else f"No drift from {self._drift.names[0]} was detected."
+            else f"No drift from {drift.names[0]} was detected."
         )
-        parts = [f"<p>{controls_line(self._drift.controls)}</p>"]
+        parts = [f"<p>{controls_line(drift.controls)}</p>"]
         drifted = content["drifted"][:MOST_BEHAVIOURS]
         if drifted:
             rows = [_row(row) for row in drifted]
@@ -65,23 +62,22 @@ class DriftDisplay:
         for row in drifted:
             for example in row["examples"][:MOST_EXAMPLES]:
                 texts = [
-                    Example(self._drift.names[0], example["first"], example["spans_first"]),
+                    Example(drift.names[0], example["first"], example["spans_first"]),
                     Example(
-                        self._drift.names[example["generation"]],
-                        example["now"],
-                        example["spans_now"],
+                        drift.names[example["generation"]], example["now"], example["spans_now"]
                     ),
                 ]
                 parts.append(example_html(row["statement"], example["prompt"], texts))
-        return view_html(title, self._drift.controls, parts)
+        return view_html(title, drift.controls, parts)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the behaviours that drifted as a data frame, a row for each later generation."""
+        drift = cast("Drift", self)
         rows = [
             {
                 "statement": behaviour.statement,
                 "generation": generation,
-                "name": self._drift.names[generation],
+                "name": drift.names[generation],
                 "rate_before": size.rate_a,
                 "rate": size.rate_b,
                 "effect": size.effect,
@@ -90,16 +86,17 @@ class DriftDisplay:
                 "detected_at": behaviour.detected_at,
                 "trajectory": behaviour.trajectory,
             }
-            for behaviour in self._drift.drifted
+            for behaviour in drift.drifted
             for generation, size in enumerate(behaviour.sizes, start=1)
         ]
         return frame(rows, COLUMNS)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of drift.json, JSON-ready; docs/reference/drift.md explains it."""
+        drift = cast("Drift", self)
         from custodes.drift.output import drift_json
 
-        return drift_json(self._drift)
+        return drift_json(drift)
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:
