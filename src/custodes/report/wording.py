@@ -65,7 +65,8 @@ def percent(value: float) -> str:
 
 def times(least: float) -> str:
     """Write the threshold of a count: "at least once", "twice", "3 times"."""
-    return {1: "at least once", 2: "twice"}.get(least, f"{least:g} times")
+    names: dict[float, str] = {1: "at least once", 2: "twice"}
+    return names.get(least, f"{least:g} times")
 
 
 def points_between(bounds: Sequence[float]) -> str:

@@ -91,7 +91,7 @@ def detectable(n: int, score: float, base: float, power: float = POWER) -> float
 
     # Of d discordant prompts, so many must move one way; more than all of them if d is too small.
     discordant = np.arange(n + 1)
-    least = stats.binom.isf(10.0**-score / 2, discordant, 0.5) + 1
+    least = np.asarray(stats.binom.isf(10.0**-score / 2, discordant, 0.5)) + 1
     least[:LEAST] = n + 1
     rises = np.append(np.arange(STEP, 1 - base, STEP), 1 - base)
     low, high = 0, len(rises)
@@ -100,8 +100,8 @@ def detectable(n: int, score: float, base: float, power: float = POWER) -> float
         rise = rises[middle]
         up, down = (base + rise) * (1 - base), base * max(1 - base - rise, 0)
         # Given d discordant prompts, those that moved up are binomial; d itself is, too.
-        least_d, most_d = stats.binom.ppf([1e-6, 1 - 1e-6], n, up + down).astype(int)
-        d = np.arange(least_d, most_d + 1)
+        fewest, most = (int(stats.binom.ppf(q, n, up + down)) for q in (1e-6, 1 - 1e-6))
+        d = np.arange(fewest, most + 1)
         weight = stats.binom.pmf(d, n, up + down)
         detected = stats.binom.sf(least[d] - 1, d, up / (up + down))
         if float(weight @ detected) >= power:
