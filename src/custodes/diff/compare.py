@@ -153,12 +153,14 @@ def _global_test(
 
 
 def _sizes(aligned: Aligned) -> Sizes:
-    prompts, samples = [], []
-    for side in (0, 1):
-        counts = np.bincount(aligned.unit[aligned.side == side], minlength=aligned.n)
-        prompts.append(int((counts > 0).sum()))
-        samples.append(int(np.median(counts[counts > 0])))
-    return Sizes(prompts[0], prompts[1], samples[0], samples[1], paired=aligned.paired)
+    a, b = (np.bincount(aligned.unit[aligned.side == side], minlength=aligned.n) for side in (0, 1))
+    return Sizes(
+        a=int((a > 0).sum()),
+        b=int((b > 0).sum()),
+        samples_a=int(np.median(a[a > 0])),
+        samples_b=int(np.median(b[b > 0])),
+        paired=aligned.paired,
+    )
 
 
 def _limits(aligned: Aligned) -> list[str]:

@@ -65,9 +65,8 @@ def percent(value: float) -> str:
 
 def times(least: float) -> str:
     """Write the threshold of a count: "at least once", "twice", "3 times"."""
-    if least == 1:
-        return "at least once"
-    return "twice" if least == 2 else f"{least:g} times"
+    names: dict[float, str] = {1: "at least once", 2: "twice"}
+    return names.get(least, f"{least:g} times")
 
 
 def points_between(bounds: Sequence[float]) -> str:

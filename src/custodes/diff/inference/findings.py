@@ -220,8 +220,10 @@ def _by_label(aligned: Aligned, labels: Labels) -> NDArray[np.int64]:
     """Return the side that the labels give each response: 0 for A, 1 for B."""
     side = aligned.side.astype(np.int64)
     if aligned.paired:
-        return np.asarray(np.where(labels[aligned.unit, 0] > 0, side, 1 - side))
-    return np.asarray(labels[aligned.unit, 0] > 0, np.int64)
+        side = np.where(labels[aligned.unit, 0] > 0, side, 1 - side)
+    else:
+        side = (labels[aligned.unit, 0] > 0).astype(np.int64)
+    return side
 
 
 def _words(

@@ -100,8 +100,8 @@ def detectable(n: int, score: float, base: float, power: float = POWER) -> float
         rise = rises[middle]
         up, down = (base + rise) * (1 - base), base * max(1 - base - rise, 0)
         # Given d discordant prompts, those that moved up are binomial; d itself is, too.
-        least_d, most_d = np.asarray(stats.binom.ppf([1e-6, 1 - 1e-6], n, up + down)).astype(int)
-        d = np.arange(least_d, most_d + 1)
+        fewest, most = (int(stats.binom.ppf(q, n, up + down)) for q in (1e-6, 1 - 1e-6))
+        d = np.arange(fewest, most + 1)
         weight = stats.binom.pmf(d, n, up + down)
         detected = stats.binom.sf(least[d] - 1, d, up / (up + down))
         if float(weight @ detected) >= power:
