@@ -122,7 +122,7 @@ def _print_list(console: Console, controls: Sequence[Control], style: str) -> No
 
     for control in controls[:ROWS]:
         line = f"{one_line(control.name)}: {one_line(control.explanation, 400)}"
-        console.print(Padding(Text(line, style), (0, 0, 0, 2)))
+        console.print(Padding(Text(line, style), (0, 0, 0, 2), expand=False))
     if len(controls) > ROWS:
         _say(console, f"  and {len(controls) - ROWS} more, on top of the report", style)
 
