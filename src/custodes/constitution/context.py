@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from custodes.constitution.config import AlignConfig, MeasureOptions
 from custodes.constitution.measures import MEASURES, MeasureExpert
@@ -28,6 +28,9 @@ from custodes.runs.folder import RunFolder
 from custodes.runs.lineage import Checkpoint
 from custodes.runs.log import read_log
 from custodes.runs.store import Store
+
+if TYPE_CHECKING:
+    from custodes.experts.heads.head import HeadExpert
 
 __all__ = ["HELPFULNESS", "AlignRun", "StageResult", "build_expert", "build_scorer", "query_of"]
 
@@ -78,11 +81,10 @@ def build_scorer(config: AlignConfig, domain: str) -> Scorer:
         ConfigError: There is none of that name, or it judges another domain.
     """
     name = (config.report.experts or {}).get(domain, f"{domain}-gold")
-    scorer: Any = _named(name, domain)
-    return scorer  # type: ignore[no-any-return]
+    return _named(name, domain)
 
 
-def _named(name: str, domain: str) -> Expert:
+def _named(name: str, domain: str) -> HeadExpert | MeasureExpert:
     """Return the head or the measure of a name."""
     if name in MEASURES:
         return MeasureExpert(name, domain)

@@ -129,8 +129,7 @@ def examples(answers: Answers, count: int) -> list[dict[str, Any]]:
     """Show the answers of all models to some prompts, spread evenly over the set."""
     names = [name for name in answers if name != AGAIN]
     base = answers["base"][CONSTITUTION]
-    spread = np.linspace(0, len(base) - 1, count).round().astype(int)
-    places: list[int] = np.unique(spread).tolist()
+    places = np.unique(np.linspace(0, len(base) - 1, count).round().astype(int)).tolist()
     tables = {name: {one.id: one for one in answers[name][CONSTITUTION]} for name in names}
     return [
         {

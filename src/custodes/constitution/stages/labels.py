@@ -100,7 +100,7 @@ def people_labels(run: AlignRun, source: PeopleSource, pairs: Sequence[Pair], se
     for pair in pairs:
         own = table.pop((normalised(pair.query.text), frozenset((pair.a, pair.b))), [])
         labels.append(_share(own, pair.a))
-    more: list[Any] = []
+    more: list[tuple[Query, str, str, Principle]] = []
     more_labels: list[float | None] = []
     rng = np.random.default_rng(seed)
     principle = run.constitution.principles[0]
@@ -140,17 +140,10 @@ def read_votes(source: str | Path) -> tuple[list[Vote], list[Control]]:
         return _votes_of(labels), list(summary(labels).controls)
     votes = []
     for row in table.rows:
-        texts = {name: _text(row, name) for name in ("prompt", "chosen", "rejected")}
-        if texts["chosen"] == texts["rejected"]:
+        prompt, chosen, rejected = (_text(row, name) for name in ("prompt", "chosen", "rejected"))
+        if chosen == rejected:
             raise DataError(f"{row.where}: chosen and rejected are the same", "remove the line")
-        votes.append(
-            Vote(
-                prompt=texts["prompt"],
-                chosen=texts["chosen"],
-                rejected=texts["rejected"],
-                annotator=str(row.values.get("annotator", "")),
-            )
-        )
+        votes.append(Vote(prompt, chosen, rejected, str(row.values.get("annotator", ""))))
     if not votes:
         raise DataError(f"{table.name} is empty", "put at least one line in it")
     return votes, []
