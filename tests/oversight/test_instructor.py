@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tests.support.hub_server import TOKEN, FakeHub
 
-from custodes.conversation import user_chat
 from custodes.cli import main
+from custodes.conversation import user_chat
 from custodes.errors import ConfigError, DataError, ModelError
 from custodes.models import Sampling
 from custodes.models.torch import TorchModel
