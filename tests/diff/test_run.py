@@ -196,6 +196,8 @@ def test_a_folder_of_another_diff_is_refused(tmp_path: Path, fails: Fails) -> No
     assert "holds a run with another config (digest)" in fails(a, b, "--out", out)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.yaml").write_text("code: x\nconfig: {steps: 4}\n")
+    # A folder without a single event was never begun, and is free.
+    (tmp_path / "other" / "events.jsonl").write_text((Path(out) / "events.jsonl").read_text())
     assert "another config" in fails(a, b, "--out", str(tmp_path / "other"))
 
 

@@ -240,7 +240,7 @@ def test_what_is_no_lineage_is_refused_in_one_line(
     (lost / "config.yaml").write_text(yaml.safe_dump(stored))
     cases = [
         ([one], "one generation only"),
-        ([none], "no checkpoint"),
+        ([none], "there is no model at"),
         (["smollm2-135m"], "one generation only"),
         (["smollm2-135", "smollm2-135m"], "did you mean smollm2-135m"),
         ([str(empty)], "neither a run nor a model"),

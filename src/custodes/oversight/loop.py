@@ -321,9 +321,11 @@ class Loop:
 
     def measure_level(self, step: int) -> None:
         """Rate answers to the probe prompts where the weights or the perturbations have changed."""
+        if not self.roles.probes or not self.roles.schedule.named:
+            return
         active = self.roles.schedule.at(step)
         state = (self.worker.checkpoint.number, tuple(active.active))
-        if not self.roles.probes or not self.roles.schedule.named or state == self._measured:
+        if state == self._measured:
             return
         self._measured = state
 
