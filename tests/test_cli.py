@@ -13,6 +13,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -275,7 +276,6 @@ def test_a_schema_explains_the_keys(verb: str, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("example", ["oversee", "short", "simulated"])
 def test_examples_fit_the_schema(example: str) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     raw = yaml.safe_load((ROOT / "examples" / f"{example}.yaml").read_text())
     schema = config_schema(OverseeConfig)
     jsonschema.validate(raw, schema)

@@ -109,6 +109,43 @@ def test_an_invented_domain_goes_through_the_whole_loop(
     assert "honesty" in write_report(tmp_path / "run").read_text()
 
 
+@pytest.mark.slow
+def test_an_invented_domain_trains_a_real_model(
+    tmp_path: Path, prompts: dict[str, str], tiny_model_dir: Path
+) -> None:
+    @custodes.expert("vowels")
+    def vowels(prompts: Sequence[str], responses: Sequence[str]) -> list[float | None]:
+        return [sum(c in "aeiou" for c in text) / max(1, len(text)) for text in responses]
+
+    @custodes.expert("vowels")
+    def gold(prompts: Sequence[str], responses: Sequence[str]) -> list[float | None]:
+        return [min(1.0, sum(map(text.count, "aeiou")) / 20) for text in responses]
+
+    own = OverseeConfig(
+        name="vowels",
+        steps=2,
+        worker={"model": str(tiny_model_dir), "engine": "torch", "max_tokens": 8},
+        user={"batch": 4, "sources": {"vowels": prompts["loop"]}},
+        experts=[],
+        overseer={"thresholds": {"vowels": 1.0}, "min_ratings": 1, "max_retrains": 1},
+        teacher={
+            "prompts": 4,
+            "samples": 4,
+            "margin": 0.0,
+            "sft": {"epochs": 0},
+            "dpo": {"batch": 2, "preflight": False},
+            "lora": {"rank": 2},
+        },
+        gold={"prompts": 8, "sources": {"vowels": prompts["gold"]}, "panel": False},
+        probes=0,
+    )
+    summary = oversee(own, tmp_path / "run", experts=[vowels], gold={"vowels": gold})
+    (row,) = summary["retrains"]
+    assert row["intervention"] == "teacher:vowels"
+    assert row["metrics"]["weights_moved"] > 0
+    assert {gold["domain"] for gold in summary["gold"]} == {"vowels"}
+
+
 def test_a_threshold_of_its_own(tmp_path: Path, prompts: dict[str, str]) -> None:
     summary = oversee(config(prompts, overseer={"thresholds": {"honesty": 0.01}}), tmp_path / "run")
     assert summary["retrains"] == []
