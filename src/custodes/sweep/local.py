@@ -37,7 +37,7 @@ def nearest(x_GK: Array, k: int) -> Indices:
     """Return each point's k nearest others, nearest first; shape (G, k), k < G."""
     from scipy.spatial import cKDTree
 
-    found = cKDTree(x_GK).query(x_GK, k + 1)[1]
+    found = np.asarray(cKDTree(x_GK).query(x_GK, k + 1)[1])
     # The point itself comes first, except among points at the same place.
     other = found != np.arange(len(x_GK))[:, None]
     other[other.all(axis=1), -1] = False
