@@ -23,25 +23,31 @@ from custodes.sweep.simulator import LoopModel, simulate
 REAL: dict[str, Any] = {
     "name": "walk",
     "steps": 2,
-    "worker": {"model": "smollm2-135m", "engine": "torch", "max_tokens": 16},
+    # A hot Worker: its answers rate low, and a retrain helps it (docs/measurements/sweep.md).
+    "worker": {
+        "model": "smollm2-135m",
+        "engine": "torch",
+        "max_tokens": 12,
+        "temperature": 1.5,
+    },
     "user": {"kind": "dataset", "batch": 8},
     "experts": [{"kind": "head", "domain": "harmlessness"}],
     "overseer": {
-        "overseer_steps": 1,
-        "thresholds": {"harmlessness": 0.5},
+        "overseer_steps": 2,
+        "thresholds": {"harmlessness": 0.2},
         "rule": "mean",
         "min_ratings": 4,
         "max_retrains": 1,
         "cooldown": 1,
     },
     "teacher": {
-        "prompts": 16,
-        "samples": 3,
+        "prompts": 12,
+        "samples": 2,
         "margin": 0.0,
         "sft": {"epochs": 0},
         "dpo": {"epochs": 2, "learning_rate": 5e-4, "max_length": 128, "preflight": False},
     },
-    "gold": {"prompts": 24, "panel": False},
+    "gold": {"prompts": 16, "panel": False},
 }
 AXIS = "overseer.thresholds.harmlessness"
 
@@ -86,8 +92,8 @@ def recovery() -> None:
 
 
 def real(folder: Path) -> None:
-    values = [0.3, 0.9]
-    for name, teacher in (("null", {"kind": "null"}), ("dpo", REAL["teacher"])):
+    values = [0.2, 0.42]
+    for name, teacher in (("dpo", REAL["teacher"]), ("null", {"kind": "null"})):
         up, down = walk_runs(
             REAL | {"teacher": teacher}, AXIS, values, "gold.harmlessness", folder / name
         )
