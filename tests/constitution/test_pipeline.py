@@ -213,14 +213,19 @@ def test_stages_can_be_given_as_a_span() -> None:
 # Kills
 
 KILLS = (
-    "red_team-first:2", "stages/red_team:1", "critiques-0:1", "stages/sl:1", "checkpoints/1:2",
-    "preferences-expert:1", "judge-1:2", "stages/rl:1", "stages/sham-rl:1", "report-rl:1",
+    "red_team-first:2",
+    "critiques-0:1",
+    "checkpoints/1:2",
+    "preferences-expert:1",
+    "stages/rl:1",
+    "report-rl:1",
     "stages/report:1",
-)  # fmt: skip
+)
+"""A word in the path of a file, and the number of the write to it at which the process dies."""
 
 
 @pytest.mark.slow
-def test_a_run_killed_in_every_stage_ends_with_the_same_files(
+def test_a_run_killed_stage_after_stage_ends_with_the_same_files(
     tiny_model_dir: Path, prompts: Path, tmp_path: Path
 ) -> None:
     raw = settings(tiny_model_dir, prompts)
