@@ -91,7 +91,13 @@ def last_worker(folder: Path, model: str) -> str:
     state = path / STATE_FILE
     if not state.exists():
         return str(path)
-    fields = json.loads(state.read_bytes())
+    return _named(json.loads(state.read_bytes()))
+
+
+def _named(state: Mapping[str, Any]) -> str:
+    """Return the name of a simulated model in a state; further domains begin with no retrain."""
+    fields = {k: v for k, v in state.items() if k not in ("others", "other_retrains")}
+    fields |= {f"domain.{name}": level for name, level in state.get("others", ())}
     return "simulated:" + ",".join(f"{name}={value}" for name, value in fields.items())
 
 
