@@ -7,33 +7,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from custodes.commands.show import conclude
+from custodes.options import call_verb
 
 __all__ = ["align"]
-
-Config = Annotated[Path, arg(name="CONFIG", help="A YAML file; examples/align.yaml is one.")]
-Overrides = Annotated[
-    tuple[str, ...],
-    arg(name="key=value", help="Override a config key, e.g. stages=revise..rl gate=continue."),
-]
 
 
 def align(arguments: Sequence[str]) -> None:
     """Train a model by a constitution, or by its inverse, and report what obeyed it."""
-    tyro.cli(
-        _align,
-        prog="custodes align",
-        description=f"{align.__doc__} The same command on the same folder resumes.",
-        args=list(arguments),
-    )
+    about = f"{align.__doc__} The same command on the same folder resumes."
+    call_verb(_align, arguments, prog="custodes align", description=about)
 
 
 def _align(
-    config: Positional[Config],
-    overrides: Positional[Overrides] = (),
+    config: Positional[
+        Annotated[Path, arg(metavar="CONFIG", help="A YAML file; examples/align.yaml is one.")]
+    ],
+    overrides: Positional[
+        Annotated[
+            tuple[str, ...],
+            arg(
+                metavar="[key=value ...]",
+                help="Override a key, e.g. stages=revise..rl gate=continue.",
+            ),
+        ]
+    ] = (),
     /,
     out: Path | None = None,
+    json: FlagCreatePairsOff[bool] = False,
+    overwrite: FlagCreatePairsOff[bool] = False,
 ) -> None:
     """Train a model by a constitution.
 
@@ -41,6 +45,8 @@ def _align(
         config: The config of the run.
         overrides: Changes to the config.
         out: The run's folder; runs/NAME by default, runs/NAME-inverted for an inverted run.
+        json: Print one JSON object to standard output and nothing else.
+        overwrite: Replace the run that is in the folder.
     """
     from custodes.config import load_config
     from custodes.constitution.config import AlignConfig
@@ -49,11 +55,13 @@ def _align(
     from custodes.progress import console
     from custodes.report.align import write_align_report
     from custodes.report.align_terminal import print_align
+    from custodes.runs import overwriting
 
     settings = load_config(config, AlignConfig, overrides)
     folder = out or default_folder(settings)
-    with console() as progress:
+    with console() as progress, overwriting(folder, overwrite):
         summary = run(settings, folder, progress=progress)
-    print_align(summary, write_align_report(folder))
+    report = write_align_report(folder)
+    conclude(folder / "summary.json", json, lambda: print_align(summary, report))
     if summary["stopped"]:
         sys.exit(1)

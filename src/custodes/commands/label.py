@@ -12,10 +12,10 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from custodes.errors import ConfigError
+from custodes.options import call_verb
 
 if TYPE_CHECKING:
     from custodes.labels.annotators import LabelSummary
@@ -29,7 +29,7 @@ Flag = FlagCreatePairsOff[bool]
 def label(arguments: Sequence[str]) -> None:
     """Let people pick the better of two answers, on a page of this computer."""
     about = cleandoc(_label.__doc__ or "").partition("\n\nArgs:")[0]
-    tyro.cli(_label, prog="custodes label", description=about, args=list(arguments))
+    call_verb(_label, arguments, prog="custodes label", description=about)
 
 
 def _label(
