@@ -69,7 +69,8 @@ def _price(diff: Diff) -> str:
     answers = _count(len(diff.aligned.texts), "answer")
     prompts = _count(diff.aligned.n, "prompt")
     behaviours = _count(sum(diff.tested.values()), "behaviour")
-    return f"Compared: A ({a}) and B ({b}), {answers} to {prompts}, {behaviours}."
+    sides = "A and B" if (a, b) == ("A", "B") else f"A ({a}) and B ({b})"
+    return f"Compared: {sides}, {answers} to {prompts}, {behaviours}."
 
 
 def _count(n: int, noun: str) -> str:
