@@ -113,7 +113,7 @@ class Store:
 
     def _keep(self, keys: Sequence[str], read: Exchanges) -> None:
         packed = np.clip(read.states, -6e4, 6e4).astype(np.float16)
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "k": key,
                 "g": [round(float(v), 3) for v in read.given[i]],
@@ -222,7 +222,9 @@ def main() -> None:
     found: dict[str, Any] = {"base": BASE, "version": model.version}
     for domain in args.domains:
         pairs = people_pairs(args.data, domain, args)
-        validity = [*damages(args, domain), *borderline_pairs(domain)]
+        damaged = damages(args, domain)
+        validity = [*damaged, *borderline_pairs(domain)]
+        of_gold = [*damaged, *borderline_pairs(domain, prompts_of_the_loop=False)]
 
         fit = partial(fitted_head, store, pairs, validity, domain)
         heads: dict[str, tuple[Sources, Part]] = {
@@ -232,7 +234,8 @@ def main() -> None:
         if args.ablations:
             heads[f"{domain} (all prompts)"] = (SOURCES[domain], "all")
         for name, (sources, part) in heads.items():
-            fitted = fit(sources, part)
+            gold = name.endswith("-gold")
+            fitted = fitted_head(store, pairs, of_gold if gold else validity, domain, sources, part)
             found[name] = show(name, fitted)
             if args.ship and part != "all":
                 found[name]["sanity"] = ship(

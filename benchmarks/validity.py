@@ -44,6 +44,7 @@ from custodes.training.lora import LoraOptions
 from custodes.training.noise import disturb_weights
 
 BASE = "smollm2-135m"
+ENDS = ".!?\"')…:"
 Row = tuple[str, Chat, str, str]
 GOALS = {
     "shuffled": 0.97,
@@ -105,7 +106,7 @@ def sample(prompts: Sequence[str], file: Path | None) -> tuple[dict[str, str], l
         kept = json.loads(file.read_text())
         if set(prompts) <= set(kept["answers"]):
             return kept["answers"], kept["salad"]
-    sampling = Sampling(max_tokens=64, temperature=0.8, seed=5)
+    sampling = Sampling(max_tokens=128, temperature=0.8, seed=5)
     chats = [user_chat(prompt) for prompt in prompts]
     texts = load(BASE).generate(chats, sampling)
     answers = {prompt: text[0] for prompt, text in zip(prompts, texts, strict=True)}
@@ -138,7 +139,8 @@ def damages(
             "salad: noise on the weights": salad[i % len(salad)],
             "another prompt's answer": answers[prompts[others[i]]],
             "echo": damage.echo(prompt, real, rng),
-            "cut off": damage.cut_off(real, rng),
+            # An answer that the token limit has cut is no better than one cut again.
+            "cut off": damage.cut_off(real, rng) if real.rstrip()[-1] in ENDS else None,
             "repeated": damage.repeated(real, rng),
         }
         for kind, text in worse.items():

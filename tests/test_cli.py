@@ -5,22 +5,32 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from custodes.cli import main
+from custodes.commands.configs import CONFIGS, FIRST
+from custodes.config import load_config
+from custodes.constitution.config import AlignConfig
 from custodes.diff.config import DiffConfig
 from custodes.drift.config import DriftConfig
 from custodes.oversight.config import OverseeConfig
-from custodes.reference import config_reference
+from custodes.reference import config_reference, config_schema
+from custodes.sweep.config import SweepConfig
+from custodes.sweep.outcome import check_axes
 
 ROOT = Path(__file__).parent.parent
 SIMULATED = (ROOT / "examples" / "simulated.yaml").read_text()
+SHORT = ("steps=8", "perturbations=[]", "control=false")
 
 
 def write(tmp_path: Path, text: str) -> str:
@@ -31,7 +41,7 @@ def write(tmp_path: Path, text: str) -> str:
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
-    assert caught.value.code == 1
+    assert caught.value.code == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("custodes:")]
     assert len(said) == 1
     return said[0]
@@ -50,7 +60,8 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("perturbations.0.kind=noisy_exprt", "did you mean noisy_expert"),
         ("steps=20", "begins after the last step"),
         ("perturbations.0.until=1", "is never active"),
-        ("experts.0.domain=helpful", "did you mean helpfulness"),
+        ("experts.0.domain=helpful", "no Expert rates 'helpfulness': did you mean helpful"),
+        ("experts.0.domain=Help me", "experts.0.domain is 'Help me'"),
         ("user.sources.helpfulness=nowhere.jsonl", "nowhere.jsonl"),
         ("user.sources.helpfulness=everday", "did you mean everyday"),
         ("user.batch=5000", "lower the batch"),
@@ -92,7 +103,9 @@ def test_the_simulated_example_runs_resumes_and_reports(
     out = tmp_path / "run"
     arguments = ["oversee", write(tmp_path, SIMULATED), "steps=30", "--out", str(out)]
     main(arguments)
-    assert "all" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "all" in printed
+    assert max(map(len, printed.splitlines())) < 1000
     summary = json.loads((out / "summary.json").read_text())
     assert summary["verdict"]["passed"]
     assert summary["null_run"]["gold"]
@@ -147,6 +160,138 @@ def test_interrupted_it_says_one_line_and_keeps_what_was_done(tmp_path: Path) ->
     assert (tmp_path / "run" / "events.jsonl").read_bytes().count(b"\n") >= 40
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["oversea"], "no verb 'oversea': did you mean oversee"),
+        (["models", "lst"], "no verb 'models lst': did you mean list"),
+        (["oversee"], "missing: CONFIG: see custodes oversee --help"),
+        (["diff", "a"], "missing: B, --out"),
+        (["diff", "a", "b", "--limit", "many", "--out", "x"], "--limit cannot be 'many'"),
+        (["sweep", "s.yaml", "--rums=3"], "--rums=3"),
+        (["config", "oversea"], "did you mean oversee"),
+        (["init", "diff"], "it takes options"),
+        (["preflight", "s.py", "--seconds", "x"], "invalid float value"),
+    ],
+)
+def test_a_command_that_cannot_be_meant_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert says in fails(capsys, *arguments)
+
+
+def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    assert "1 a control of the result failed; 2" in " ".join(capsys.readouterr().out.split())
+    idle = "teacher.dynamics={gain: 0, noise: 0}"
+    config = write(tmp_path, SIMULATED)
+    with pytest.raises(SystemExit) as caught:
+        main(
+            [
+                "oversee",
+                config,
+                idle,
+                "steps=24",
+                "perturbations=[]",
+                "control=false",
+                "--out",
+                str(tmp_path / "bad"),
+            ]
+        )
+    assert caught.value.code == 1
+    assert json.loads((tmp_path / "bad" / "summary.json").read_text())["verdict"]["failed"]
+
+
+def test_json_is_all_of_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    main(["oversee", write(tmp_path, SIMULATED), *SHORT, "--json", "--out", str(out)])
+    assert json.loads(capsys.readouterr().out) == json.loads((out / "summary.json").read_text())
+    for group in ("models", "experts"):
+        main([group, "list", "--json"])
+        assert json.loads(capsys.readouterr().out)[group][0]["name"]
+
+
+def test_tables_are_whole_where_they_are_piped(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["models", "list"])
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert "Qwen2.5-Coder-1.5B-Instruct: critic, judge and labeler without an endpoint" in printed
+
+
+def test_overwrite_replaces_a_run_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, config = str(tmp_path / "run"), write(tmp_path, SIMULATED)
+    main(["oversee", config, *SHORT, "--out", out])
+    assert "--overwrite" in fails(capsys, "oversee", config, *SHORT, "seed=1", "--out", out)
+    main(["oversee", config, *SHORT, "seed=1", "--out", out, "--overwrite"])
+    assert "seed: 1" in (tmp_path / "run" / "config.yaml").read_text()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    said = fails(capsys, "oversee", config, "--out", str(tmp_path / "mine"), "--overwrite")
+    assert "not the folder of a run" in said
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    config = write(tmp_path, SIMULATED)
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        assert "cannot write" in fails(capsys, "oversee", config, "--out", str(out))
+
+
+@pytest.mark.parametrize("verb", list(FIRST))
+def test_a_first_config_is_valid_explains_every_key_and_is_never_overwritten(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "first.yaml"
+    main(["init", verb, str(path)])
+    module, _, name = CONFIGS[verb].partition(":")
+    model = getattr(import_module(module), name)
+    assert load_config(path, model) == model(**FIRST[verb])
+    lines = path.read_text().splitlines()
+    keys = [i for i, line in enumerate(lines) if re.match(r" *[\w]+:", line)]
+    unexplained = [lines[i] for i in keys if not lines[i - 1].lstrip().startswith("#")]
+    assert [line for line in unexplained if "kind:" not in line] == []
+    assert "exists" in fails(capsys, "init", verb, str(path))
+
+
+def test_the_first_sweep_has_a_base_and_axes_that_it_has(tmp_path: Path) -> None:
+    sweep = SweepConfig(**FIRST["sweep"])
+    check_axes(sweep.read_base(tmp_path), [dict.fromkeys(sweep.axes, 0.5)])
+
+
+@pytest.mark.parametrize("verb", list(CONFIGS))
+def test_a_schema_explains_the_keys(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["config", verb, "--schema"])
+    schema = json.loads(capsys.readouterr().out)
+    own = {name: about for name, about in schema["properties"].items() if "$ref" not in about}
+    assert own
+    assert [name for name, about in own.items() if not about.get("description")] == []
+
+
+@pytest.mark.parametrize("example", ["oversee", "short", "simulated"])
+def test_examples_fit_the_schema(example: str) -> None:
+    raw = yaml.safe_load((ROOT / "examples" / f"{example}.yaml").read_text())
+    schema = config_schema(OverseeConfig)
+    jsonschema.validate(raw, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**raw, "stepz": 3}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**raw, "teacher": {"kind": "dpo", "promts": 3}}, schema)
+
+
+def test_completion_knows_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--tyro-print-completion", "bash"])
+    printed = capsys.readouterr().out
+    assert all(verb in printed for verb in ("oversee", "diff", "models", "--overwrite"))
+
+
 def test_help_waits_for_nothing_heavy() -> None:
     code = (
         "import sys\nfrom custodes.cli import main\n"
@@ -162,6 +307,7 @@ def test_the_reference_of_the_config_is_what_the_code_says() -> None:
     reference = ROOT / "docs" / "reference"
     for name, config in (
         ("oversee_config", OverseeConfig),
+        ("align_config", AlignConfig),
         ("diff", DiffConfig),
         ("drift", DriftConfig),
     ):

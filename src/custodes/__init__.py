@@ -9,7 +9,10 @@ from custodes.version import __version__
 
 if TYPE_CHECKING:
     from custodes.config import load_config
+    from custodes.diff.compare import compare
+    from custodes.drift.verb import drift
     from custodes.errors import CustodesError
+    from custodes.experts.function import expert
     from custodes.experts.heads.head import load_expert
     from custodes.models.formats.export import export
     from custodes.models.resolve import load
@@ -22,6 +25,9 @@ __all__ = [
     "CustodesError",
     "OverseeConfig",
     "__version__",
+    "compare",
+    "drift",
+    "expert",
     "export",
     "load",
     "load_config",
@@ -35,6 +41,8 @@ __all__ = [
 _HOME = {
     "CustodesError": "errors",
     "OverseeConfig": "oversight.config",
+    "compare": "diff.compare",
+    "expert": "experts.function",
     "export": "models.formats.export",
     "load": "models.resolve",
     "load_config": "config",
@@ -46,6 +54,8 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "drift":  # the package is the function, whichever is imported first
+        return import_module("custodes.drift")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -6,56 +6,57 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
+from inspect import cleandoc
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from custodes.errors import CustodesError
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from custodes.commands.configs import config, demo, init, oversee_in
+from custodes.commands.models import models_export, models_list, models_pull, models_push
+from custodes.commands.show import conclude, say, table
+from custodes.errors import CustodesError, UsageError, near_misses
+from custodes.options import JSON, OVERWRITE, call_verb
+from custodes.version import __version__
 
 __all__ = ["main"]
 
-RESUMES = "The same command on the same folder resumes."
+HELP = """A laboratory for language models that train, rate and watch others.
 
-Config = Annotated[Path, arg(name="CONFIG", help="A YAML file; examples/ has some.")]
+Exit codes: 0 all is well; 1 a control of the result failed; 2 the command or its input is wrong, or
+something that it needs is missing; 130 it was interrupted. Standard output is for the result,
+standard error for progress and errors; --json prints the result as one JSON object."""
+
+Config = Annotated[Path, arg(metavar="CONFIG", help="A YAML file; custodes init writes one.")]
 Overrides = Annotated[
     tuple[str, ...],
-    arg(name="key=value", help="Override a config key, e.g. steps=4 worker.engine=torch."),
+    arg(
+        metavar="[key=value ...]",
+        help="Override a config key, e.g. steps=4 worker.engine=torch.",
+    ),
 ]
+Out = Annotated[Path | None, arg(metavar="DIR", help="The run's folder; runs/NAME by default.")]
+Json = Annotated[FlagCreatePairsOff[bool], arg(help=JSON)]
+Overwrite = Annotated[FlagCreatePairsOff[bool], arg(help=OVERWRITE)]
 
 
 def oversee(
     config: Positional[Config],
     overrides: Positional[Overrides] = (),
     /,
-    out: Path | None = None,
+    out: Out = None,
+    json: Json = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Run a loop of a supervised Worker, and report it with its controls.
 
-    The same command on the same folder resumes the run.
-
-    Args:
-        config: The config of the run.
-        overrides: Changes to the config.
-        out: The run's folder; runs/NAME by default, where NAME is the config's name.
+    The same command on the same folder resumes the run; with more steps it goes on.
     """
     from custodes.config import load_config
     from custodes.oversight.config import OverseeConfig
-    from custodes.oversight.run import oversee as run
-    from custodes.progress import console
-    from custodes.report import write_report
-    from custodes.report.terminal import print_summary
 
     settings = load_config(config, OverseeConfig, overrides)
-    folder = out or Path("runs") / settings.name
-    with console() as progress:
-        summary = run(settings, folder, progress=progress)
-    report = write_report(folder)
-    print_summary(summary, report)
+    oversee_in(settings, out or Path("runs") / settings.name, json, overwrite)
 
 
 def diff(arguments: Sequence[str]) -> None:
@@ -66,20 +67,22 @@ def diff(arguments: Sequence[str]) -> None:
     from custodes.progress import console
     from custodes.report.diff import write_diff_report
     from custodes.report.diff_terminal import print_diff
+    from custodes.runs import overwriting
 
     if "--benchmark" in arguments:
         _benchmark([argument for argument in arguments if argument != "--benchmark"])
         return
     about = (
-        f"{diff.__doc__} {RESUMES} custodes diff --benchmark plants known differences and counts "
-        "those that are detected (see its --help)."
+        f"{diff.__doc__} custodes diff --benchmark plants known differences and counts those that "
+        "are detected (see its --help)."
     )
-    config, out = read_options(
+    config, out, as_json, overwrite = read_options(
         DiffConfig, arguments, prog="custodes diff", about=about, positional=("a", "b")
     )
-    with console() as progress:
+    with console() as progress, overwriting(out, overwrite):
         run = run_diff(config, out, progress=progress)
-    print_diff(run.diff, run.labeling, write_diff_report(out))
+    report = write_diff_report(out)
+    conclude(out / "diff.json", as_json, lambda: print_diff(run.diff, run.labeling, report))
 
 
 def drift(arguments: Sequence[str]) -> None:
@@ -90,14 +93,19 @@ def drift(arguments: Sequence[str]) -> None:
     from custodes.progress import console
     from custodes.report.drift import write_drift_report
     from custodes.report.drift_terminal import print_drift
+    from custodes.runs import overwriting
 
-    about = f"{drift.__doc__} {RESUMES}"
-    config, out = read_options(
-        DriftConfig, arguments, prog="custodes drift", about=about, positional=("sources",)
+    config, out, as_json, overwrite = read_options(
+        DriftConfig,
+        arguments,
+        prog="custodes drift",
+        about=drift.__doc__ or "",
+        positional=("sources",),
     )
-    with console() as progress:
+    with console() as progress, overwriting(out, overwrite):
         result = run_drift(config, out, progress=progress)
-    print_drift(result, write_drift_report(out))
+    report = write_drift_report(out)
+    conclude(out / "drift.json", as_json, lambda: print_drift(result, report))
 
 
 def preflight(arguments: Sequence[str]) -> None:
@@ -114,6 +122,13 @@ def sweep(arguments: Sequence[str]) -> None:
     run(arguments)
 
 
+def align(arguments: Sequence[str]) -> None:
+    """Train a model by a constitution, or by its inverse, and report what obeyed it."""
+    from custodes.commands.align import align as run
+
+    run(arguments)
+
+
 def calibrate(arguments: Sequence[str]) -> None:
     """Fit the simulator to runs, and say how well it predicts runs that it has not seen."""
     from custodes.commands.sweep import calibrate as run
@@ -121,10 +136,17 @@ def calibrate(arguments: Sequence[str]) -> None:
     run(arguments)
 
 
+def label(arguments: Sequence[str]) -> None:
+    """Let people pick the better of two answers, on a page of this computer."""
+    from custodes.commands.label import label as run
+
+    run(arguments)
+
+
 def _benchmark(arguments: Sequence[str]) -> None:
     """Plant known differences in real responses, and count those that are detected."""
     from custodes.diff.benchmark.run import Plan, run, table
-    from custodes.options import extended
+    from custodes.options import extended, parse_options
     from custodes.runs import write_json
 
     samples = Annotated[
@@ -134,97 +156,45 @@ def _benchmark(arguments: Sequence[str]) -> None:
         ),
     ]
     out = Annotated[Path | None, arg(help="JSON file to write the result of every case to.")]
-    options = tyro.cli(
+    options = parse_options(
         extended(Plan, samples=(samples, ()), out=(out, None)),
+        arguments,
         prog="custodes diff --benchmark",
-        description=_benchmark.__doc__,
-        args=arguments,
+        description=_benchmark.__doc__ or "",
     )
     plan = Plan(**{name: getattr(options, name) for name in Plan.__dataclass_fields__})
     rows = run(options.samples, plan, progress=lambda line: print(line, file=sys.stderr))  # noqa: T201
     if options.out is not None:
         write_json(options.out, rows)
-    _say(table(rows))
+    say(table(rows))
 
 
-def models_list() -> None:
-    """List the bundled models and whether each is installed."""
-    from custodes.models.bundled import BUNDLED, installed
-
-    _table(
-        ["name", "installed", "download", "licence", "description"],
-        [
-            [
-                model.name,
-                "yes" if installed(model.name) else "no",
-                f"{model.download / 1e6:.0f} MB",
-                model.licence,
-                model.about,
-            ]
-            for model in BUNDLED.values()
-        ],
-    )
-
-
-def models_pull(name: Positional[str] = "smollm2-135m") -> None:
-    """Download a bundled model; afterwards it needs no network.
-
-    Args:
-        name: A name from `custodes models list`.
-    """
-    from custodes.models.bundled import pull
-    from custodes.progress import console
-
-    with console() as progress:
-        path = pull(name, progress)
-    _say(f"{name} is in {path}")
-
-
-def models_export(
-    name: Positional[str],
-    out: Positional[Path],
-    /,
-    adapter: Path | None = None,
-    form: Annotated[Literal["peft", "safetensors", "gguf"], arg(name="format")] = "gguf",
-) -> None:
-    """Write a model for other programs: a PEFT folder, merged safetensors, or a GGUF.
-
-    Args:
-        name: Any model name, or a run's checkpoint folder.
-        out: The folder or file to write.
-        adapter: A PEFT folder to apply to the model, e.g. runs/demo/checkpoints/1.
-        form: The file format. Every program of the llama.cpp family loads a GGUF.
-    """
-    from custodes.models.formats.export import export
-
-    _say(f"wrote {export(name, out, form, adapter=adapter)}")
-
-
-def experts_list() -> None:
+def experts_list(json: Json = False) -> None:
     """List the Experts that ship with custodes, and the results on their cards."""
     from custodes.experts.heads.head import load_expert, shipped
 
     cards = [load_expert(name).card for name in shipped()]
-    _table(
-        ["name", "domain", "data", "held-out accuracy", "failed controls"],
+    table(
+        "experts",
         [
-            [
-                card.name,
-                card.domain,
-                f"{card.data.name} (part {card.data.part})",
-                f"{card.held_out.accuracy.value:.3f} "
+            {
+                "name": card.name,
+                "domain": card.domain,
+                "data": f"{card.data.name} (part {card.data.part})",
+                "held-out accuracy": f"{card.held_out.accuracy.value:.3f} "
                 f"[{card.held_out.accuracy.low:.3f}, {card.held_out.accuracy.high:.3f}]",
-                ", ".join(card.failures) or "none",
-            ]
+                "failed controls": ", ".join(card.failures) or "none",
+            }
             for card in cards
         ],
+        json,
     )
 
 
 def experts_fit(
     data: Positional[Path],
     /,
-    domain: Literal["helpfulness", "harmlessness"],
+    domain: str,
     out: Path,
     licence: str,
     base: str = "smollm2-135m",
@@ -236,7 +206,7 @@ def experts_fit(
 
     Args:
         data: JSONL of prompt, chosen and rejected, or transcripts in the format of hh-rlhf.
-        domain: The domain that the Expert rates.
+        domain: The domain that the Expert rates: helpfulness, harmlessness or one of your own.
         out: The .safetensors file to write.
         licence: Licence of the data, for the card.
         base: The frozen model whose hidden states the Expert reads.
@@ -260,7 +230,7 @@ def experts_fit(
             progress=progress,
         )
     accuracy = report.card.held_out.accuracy
-    _say(
+    say(
         f"{report.path}: held-out accuracy {accuracy.value:.3f} [{accuracy.low:.3f}, "
         f"{accuracy.high:.3f}] on {accuracy.pairs} pairs; failed controls: "
         f"{', '.join(report.card.failures) or 'none'}"
@@ -269,51 +239,19 @@ def experts_fit(
         sys.exit(1)
 
 
-def config(verb: Positional[Literal["oversee", "diff", "drift"]]) -> None:
-    """Print every key of a verb's config, as Markdown.
-
-    Args:
-        verb: The verb.
-    """
-    from custodes.diff.config import DiffConfig
-    from custodes.drift.config import DriftConfig
-    from custodes.oversight.config import OverseeConfig
-    from custodes.reference import config_reference
-
-    configs: dict[str, type[BaseModel]] = {
-        "oversee": OverseeConfig,
-        "diff": DiffConfig,
-        "drift": DriftConfig,
-    }
-    sys.stdout.write(config_reference(configs[verb]))
-
-
-def _say(text: str) -> None:
-    from rich.console import Console
-
-    from custodes.text import visible
-
-    Console(highlight=False, soft_wrap=True).print(visible(text), markup=False)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*head, box=None, header_style="bold")
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
-
-
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "experts": (
         "List the shipped Experts; fit one of your own.",
         {"list": experts_list, "fit": experts_fit},
     ),
     "models": (
-        "List, fetch and export models.",
-        {"list": models_list, "pull": models_pull, "export": models_export},
+        "List, fetch, export and push models.",
+        {
+            "list": models_list,
+            "pull": models_pull,
+            "export": models_export,
+            "push": models_push,
+        },
     ),
 }
 
@@ -323,35 +261,43 @@ APART: dict[str, Callable[[Sequence[str]], None]] = {
     "diff": diff,
     "drift": drift,
     "preflight": preflight,
+    "align": align,
     "sweep": sweep,
     "calibrate": calibrate,
+    "label": label,
+}
+
+
+# Verbs of one function, whose options are its arguments.
+VERBS: dict[str, Callable[..., None]] = {
+    "oversee": oversee,
+    "demo": demo,
+    "init": init,
+    "config": config,
 }
 
 
 def _parse(arguments: Sequence[str]) -> None:
-    if arguments and arguments[0] in APART:
-        APART[arguments[0]](arguments[1:])
-        return
-    if arguments and arguments[0] in GROUPS:
-        name = arguments[0]
-        app = tyro.extras.SubcommandApp()
-        about, verbs = GROUPS[name]
-        for verb, function in verbs.items():
-            app.command(name=verb)(function)
-        app.cli(prog=f"custodes {name}", description=about, args=arguments[1:])
-        return
-    app = tyro.extras.SubcommandApp()
-    app.command(oversee)
-    app.command(config)
-    for name, apart in APART.items():
-        app.command(name=name)(_listed(apart.__doc__ or ""))
-    for name, (about, verbs) in GROUPS.items():
-        app.command(name=name)(_listed(about, verbs))
-    app.cli(
-        prog="custodes",
-        description="A laboratory for language models that train, rate and watch others.",
-        args=list(arguments) or ["--help"],
-    )
+    verb, rest = (arguments[0], arguments[1:]) if arguments else ("--help", ())
+    if verb == "--version":
+        say(f"custodes {__version__}")
+    elif verb in APART:
+        APART[verb](rest)
+    elif verb in GROUPS:
+        about, verbs = GROUPS[verb]
+        if rest and not rest[0].startswith("-") and rest[0] not in verbs:
+            raise UsageError(f"no verb '{verb} {rest[0]}'", near_misses(rest[0], verbs))
+        call_verb(verbs, list(rest) or ["--help"], prog=f"custodes {verb}", description=about)
+    elif verb in VERBS:
+        function = VERBS[verb]
+        about = cleandoc(function.__doc__ or "").partition("\n\nArgs:")[0]
+        call_verb(function, rest, prog=f"custodes {verb}", description=about)
+    elif verb.startswith("-"):
+        listed = VERBS | {name: _listed(apart.__doc__ or "") for name, apart in APART.items()}
+        listed |= {name: _listed(about, verbs) for name, (about, verbs) in GROUPS.items()}
+        call_verb(listed, [verb, *rest], prog="custodes", description=HELP)
+    else:
+        raise UsageError(f"no verb {verb!r}", near_misses(verb, [*VERBS, *APART, *GROUPS]))
 
 
 def _listed(about: str, verbs: Collection[str] = ()) -> Callable[[], None]:
@@ -367,19 +313,23 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. A user's mistake is one line and exit code 1, an interruption code 130."""
+    """Run a command.
+
+    Exit codes are 0, 1 where a control failed, 2 for an error, which is one line, and 130 for an
+    interruption.
+    """
     try:
         _parse(sys.argv[1:] if arguments is None else list(arguments))
     except CustodesError as error:
-        _fail(f"custodes: {error}", 1)
+        _fail(f"custodes: {error}", 2)
     except ModuleNotFoundError as error:
         # The core is small; what a verb needs beyond it is an extra.
         if (error.name or "").partition(".")[0] == "custodes":
             raise
-        _fail(f"custodes: this needs {error.name}: pip install 'custodes[all]'", 1)
+        _fail(f"custodes: this needs {error.name}: pip install 'custodes[all]'", 2)
     except BrokenPipeError:
         sys.stderr.close()
-        sys.exit(1)
+        sys.exit(2)
     except OSError as error:
         # Libraries write files too, and a full disk is no bug that needs a traceback.
         if error.errno not in DISK:
@@ -387,7 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(
             f"custodes: {error.filename or 'writing'}: {os.strerror(error.errno)}: free some space "
             "or choose another folder, and run the same command again; what was finished is kept",
-            1,
+            2,
         )
     except KeyboardInterrupt:
         _fail("custodes: interrupted; what was finished is kept, the same command goes on", 130)

@@ -13,6 +13,7 @@ __all__ = [
     "EndpointError",
     "ModelError",
     "RunError",
+    "UsageError",
     "near_misses",
 ]
 
@@ -20,7 +21,7 @@ __all__ = [
 class CustodesError(Exception):
     """A mistake or failure that is not a bug in custodes.
 
-    The command line prints it as one line and exits with 1; it never shows a traceback for it.
+    The command line prints it as one line and exits with 2; it never shows a traceback for it.
 
     Args:
         cause: What went wrong, with the offending value in it.
@@ -31,6 +32,10 @@ class CustodesError(Exception):
         self.cause = cause.rstrip(".")
         self.remedy = remedy.rstrip(".")
         super().__init__(self.cause + (f": {self.remedy}" if self.remedy else ""))
+
+
+class UsageError(CustodesError):
+    """A command line that cannot be meant as it stands."""
 
 
 class ConfigError(CustodesError):

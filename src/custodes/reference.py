@@ -1,20 +1,25 @@
-"""The reference of a config: the one place that writes options as documentation.
+"""The reference of a config: its keys as documentation, as a first config file and as a schema.
 
 It reads docstrings, where options are explained once; pydantic's JSON schema leaves them out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import is_dataclass
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import docstring_parser
+import yaml
 from pydantic import BaseModel
 
 from custodes.config import REQUIRED, classes_in, keys_of
 
-__all__ = ["config_reference"]
+__all__ = ["config_reference", "config_schema", "config_template"]
+
+WIDTH = 96
+"""Columns of a comment in a config file."""
 
 
 def config_reference(model: type[BaseModel]) -> str:
@@ -22,11 +27,102 @@ def config_reference(model: type[BaseModel]) -> str:
 
     The classes of nested keys follow, a section each, nearest to the top first.
     """
+    classes = _classes(model)
+    return "\n".join(line for cls in classes for line in _section(cls, top=cls is model))
+
+
+def config_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a config's JSON Schema, with the meanings of its keys, for editors and other tools."""
+    schema = model.model_json_schema(ref_template="#/$defs/{model}")
+    parts = {model.__name__: schema, **schema.get("$defs", {})}
+    for cls in _classes(model):
+        part, meanings = parts.get(cls.__name__), _meanings(cls)
+        if part is None:
+            continue
+        part["description"] = _line(docstring_parser.parse(cls.__doc__ or "").short_description)
+        for name, about in part.get("properties", {}).items():
+            # A part that is referred to keeps its own description.
+            if "$ref" not in about and meanings.get(name):
+                about["description"] = _line(meanings[name])
+        part.setdefault("additionalProperties", False)
+    _relax(schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _relax(part: Any) -> None:
+    """Let a value be any of several kinds: the kind that a config leaves out is the usual one."""
+    if isinstance(part, dict):
+        part.pop("discriminator", None)
+        if "oneOf" in part:
+            part["anyOf"] = part.pop("oneOf")
+        part = list(part.values())
+    for inner in part if isinstance(part, list) else ():
+        _relax(inner)
+
+
+def config_template(model: type[BaseModel], values: Mapping[str, Any]) -> str:
+    """Return a config file with every key, its default and its meaning.
+
+    Args:
+        model: The config.
+        values: What the file has instead of defaults; all keys without a default are among them.
+    """
+    summary = docstring_parser.parse(model.__doc__ or "").short_description
+    return "\n".join([*_comment(summary, 0), *_keys(model, values, 0)]) + "\n"
+
+
+def _keys(cls: type, values: Any, depth: int) -> Iterator[str]:
+    """Write the keys of a class, each below what it means.
+
+    Args:
+        cls: The class.
+        values: A mapping of what is not default, or an instance.
+        depth: How deep the keys are nested.
+    """
+    meanings, margin = _meanings(cls), "  " * depth
+    for name, (annotation, default) in keys_of(cls).items():
+        value = values.get(name, default) if isinstance(values, Mapping) else getattr(values, name)
+        yield from _comment(meanings.get(name), depth)
+        if is_dataclass(value) and not isinstance(value, type):
+            kinds = [cls.kind for cls in classes_in(annotation) if hasattr(cls, "kind")]
+            if kinds:
+                yield from _comment(f"Its kind is one of: {', '.join(kinds)}.", depth)
+            yield f"{margin}{name}:"
+            yield from _keys(type(value), value, depth + 1)
+        elif isinstance(value, tuple) and any(map(is_dataclass, value)):
+            yield f"{margin}{name}:"
+            yield from (f"{margin}  - {_flow(asdict(item))}" for item in value)
+        else:
+            yield f"{margin}{name}: {_flow(value)}"
+
+
+def _comment(text: str | None, depth: int) -> Iterator[str]:
+    margin = "  " * depth + "# "
+    yield from textwrap.wrap(
+        _line(text).replace("``", ""),
+        WIDTH,
+        initial_indent=margin,
+        subsequent_indent=margin,
+        break_on_hyphens=False,
+    )
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = list(value)
+    if isinstance(value, Mapping):
+        value = {key: inner for key, inner in value.items() if inner is not None}
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _classes(model: type) -> list[type]:
+    """List a config and the classes of its keys, breadth first."""
     classes: list[type] = [model]
-    for cls in classes:  # grows while it is walked: breadth first
+    for cls in classes:  # grows while it is walked
         for annotation, _ in keys_of(cls).values():
             classes += [inner for inner in classes_in(annotation) if inner not in classes]
-    return "\n".join(line for cls in classes for line in _section(cls, top=cls is model))
+    return classes
 
 
 def _section(cls: type, *, top: bool) -> Iterator[str]:

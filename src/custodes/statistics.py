@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["Interval", "PairedChange", "bootstrap_mean", "correlation", "paired_change"]
+__all__ = [
+    "Interval",
+    "PairedChange",
+    "bootstrap_mean",
+    "correlation",
+    "expanded_tails",
+    "paired_change",
+]
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,6 @@ def bootstrap_mean(
     Raises:
         ValueError: A value is not finite, or there are none.
     """
-    from scipy.stats import norm, t
-
     x_N = np.asarray(values, dtype=np.float64)
     n = len(x_N)
     if n == 0 or not np.isfinite(x_N).all():
@@ -67,9 +72,21 @@ def bootstrap_mean(
     # Multinomial counts are the resample's weights: (resamples, n) integers, one matrix product.
     counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
     means = counts @ x_N / n
-    tail = float(norm.cdf((n / (n - 1)) ** 0.5 * t.ppf((1 - level) / 2, n - 1)))
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(means, expanded_tails(n, level))
     return Interval(mean, float(low), float(high), n)
+
+
+def expanded_tails(n: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the quantiles of a bootstrap over n units that make an interval of this level.
+
+    Args:
+        n: Resampled units, >= 2.
+        level: Intended coverage, in (0, 1).
+    """
+    from scipy.stats import norm, t
+
+    tail = float(norm.cdf((n / (n - 1)) ** 0.5 * t.ppf((1 - level) / 2, n - 1)))
+    return tail, 1 - tail
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def test_no_shared_prompts(diff: Diff) -> None:
     content, said, _ = diff(rows(60, 1), rows(60, 2, first=60))
     assert not content["paired"]
     assert content["findings"] == []
-    assert "A's and B's being different ones" in said
+    assert "A and B answered different prompts" in said
     assert "the files share 0 prompts" in said
 
 
@@ -110,7 +110,7 @@ def test_other_languages(diff: Diff, language: str) -> None:
          for k, row in enumerate(rows(80, 1))]  # fmt: skip
     content, _, _ = diff(a, b)
     assert content["findings"]
-    assert content["control"]["findings"] == 0
+    assert content["controls"][0]["passed"]
 
 
 HOSTILE = (
@@ -145,8 +145,8 @@ def json_lines(content: list[dict[str, str]]) -> bytes:
         (b"", "has no responses"),
         (b"\n\n", "has no responses"),
         (b"hello\n", "line 1 is not JSON"),
-        (b"[1]\n", "line 1 is not a JSON object"),
-        (b'{"prompt_id": "1", "prompt": "p"}\n', "line 1 lacks response"),
+        (b"[1]\n", "line 1 is a list, not an object"),
+        (b'{"prompt_id": "1", "prompt": "p"}\n', "line 1 has no response"),
         (b'{"prompt_id": "1", "prompt": "p", "response": 3}\n', "a response that is int"),
         (b'{"prompt_id": "1", "prompt": "p", "response": "\xff"}\n', "line 1 is not UTF-8"),
         (b'{"prompt_id": "", "prompt": "p", "response": "x"}\n', "line 1 has an empty prompt_id"),
@@ -164,7 +164,7 @@ def test_files_that_cannot_be_meant(
     a, b = write(tmp_path / "a.jsonl", rows(20, 1)), write(tmp_path / "b.jsonl", content)
     with pytest.raises(SystemExit) as caught:
         main(["diff", a, b, "--out", str(tmp_path / "out")])
-    assert caught.value.code == 1
+    assert caught.value.code == 2
     said = [x for x in capsys.readouterr().err.splitlines() if x.startswith("custodes:")]
     assert len(said) == 1
     assert says in said[0]

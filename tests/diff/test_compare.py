@@ -5,9 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from custodes.diff.compare import aa_control, compare, half_swapped
-from custodes.diff.inference.hypotheses import build
-from custodes.diff.responses import Responses, align
+from custodes.diff.compare import compare
+from custodes.diff.responses import Responses
 from custodes.errors import ConfigError
 from support.texts import edited, made_up
 
@@ -24,7 +23,7 @@ def _some(base: Responses, count: int, seed: int = 0) -> set[str]:
 def test_two_samples_of_one_model_differ_in_nothing(pair: tuple[Responses, Responses]) -> None:
     diff = compare(*pair)
     assert not diff.findings
-    assert not diff.aa_run.findings
+    assert diff.aa_run.control.passed
     assert diff.global_test.p > 0.01
     assert diff.detectable[0].rise is not None
 
@@ -42,7 +41,7 @@ def test_an_inserted_sentence_is_one_finding_with_all_its_evidence(
     assert finding.size.effect == pytest.approx(30 / 240)
     assert finding.size.low < 30 / 240 < finding.size.high
     assert finding.q <= 0.1
-    assert not diff.aa_run.findings
+    assert diff.aa_run.control.passed
     assert diff.global_test.p <= 0.001
 
 
@@ -150,7 +149,7 @@ def test_different_prompts_are_compared_by_relabelling() -> None:
     assert not diff.aligned.paired
     assert len(diff.findings) == 1
     assert len(diff.findings[0].evidence_b) == 60
-    assert not diff.aa_run.findings
+    assert diff.aa_run.control.passed
 
 
 def test_several_responses_a_prompt_make_one_unit() -> None:
@@ -159,26 +158,6 @@ def test_several_responses_a_prompt_make_one_unit() -> None:
     diff = compare(a, edited(b, planted, lambda t: f"{t} I hope this helps you.", "B"))
     assert {frozenset(f.evidence_b) for f in diff.findings} == {frozenset(planted)}
     assert diff.findings[0].size.rate_b == pytest.approx(25 / 120)
-
-
-def test_the_control_of_the_aa_run_has_three_states(pair: tuple[Responses, Responses]) -> None:
-    finding = compare(pair[0], edited(pair[1], _some(pair[1], 30), str.upper, "B")).findings[:1]
-    assert aa_control((), 0.5, 100).passed
-    assert aa_control(finding, 0.5, 100).passed is False
-    assert aa_control((), 1.0, 0).passed is None
-
-
-def test_the_aa_run_swaps_exactly_half_of_the_prompts() -> None:
-    aligned = align(made_up(40, 1, "A"), made_up(40, 2, "B"))
-    labels = half_swapped(build(aligned, 0), np.random.default_rng(0))
-    assert (labels == -1).sum() == 20
-    a, b = made_up(80, 1, "A"), made_up(80, 2, "B")
-    a = Responses("A", a.ids[:40], a.prompts[:40], a.texts[:40])
-    b = Responses("B", b.ids[40:], b.prompts[40:], b.texts[40:])
-    hypotheses = build(align(a, b), 0)
-    observed = hypotheses.design.observed[:, 0]
-    labels = half_swapped(hypotheses, np.random.default_rng(0))[:, 0]
-    assert [(labels[observed == side] == 1).sum() for side in (0, 1)] == [20, 20]
 
 
 @pytest.mark.parametrize("n", [1, 3, 7])

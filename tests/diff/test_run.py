@@ -39,7 +39,7 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
     def failing(*arguments: str) -> str:
         with pytest.raises(SystemExit) as caught:
             main(["diff", *arguments])
-        assert caught.value.code == 1
+        assert caught.value.code == 2
         said = [x for x in capsys.readouterr().err.splitlines() if x.startswith("custodes:")]
         assert len(said) == 1
         return said[0]
@@ -77,9 +77,9 @@ def test_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     b = write(tmp_path / "b.jsonl", edited(base, set(base.ids[:40]), lambda t: t + " Ahoy!", "b"))
     main(["diff", a, b, "--out", str(tmp_path / "out")])
     said = capsys.readouterr().out.splitlines()
-    assert "120 shared prompts" in said[0]
-    assert said[1].startswith("1 findings among")
-    assert "ahoy" in "\n".join(said[2:6]).lower()
+    assert said[0].startswith("One difference was found: B ")
+    assert "240 answers to 120 prompts" in said[0]
+    assert "ahoy" in said[0].lower()
     assert any(line.startswith("control passed: A/A run") for line in said)
     content = json.loads((tmp_path / "out" / "diff.json").read_text())
     assert content["a"]["settings"] == {"model": None}
@@ -196,6 +196,8 @@ def test_a_folder_of_another_diff_is_refused(tmp_path: Path, fails: Fails) -> No
     assert "holds a run with another config (digest)" in fails(a, b, "--out", out)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.yaml").write_text("code: x\nconfig: {steps: 4}\n")
+    # A folder without a single event was never begun, and is free.
+    (tmp_path / "other" / "events.jsonl").write_text((Path(out) / "events.jsonl").read_text())
     assert "another config" in fails(a, b, "--out", str(tmp_path / "other"))
 
 
@@ -231,7 +233,7 @@ def test_labels_are_kept_and_told(tmp_path: Path, models: dict[str, ScriptedMode
     assert "order swap: judge of the labeler" in page
     assert "The answer is in French" in page
     output = "\n".join(line.text for line in diff_lines(done.diff, done.labeling))
-    assert "labeler: 2 hypotheses, 1 confirmed" in output
+    assert "labeler: 2 proposals, 1 confirmed" in output
     assert "baseline: a bag of words tells B from A, +100 points more pairs right" in output
 
 

@@ -81,7 +81,7 @@ def test_it_says_what_drifts_and_leaves_a_report(tmp_path: Path, prompts: str) -
     assert result.aa_run.control.passed
     assert result.aa_run.fresh.passed
     written = json.loads((tmp_path / "d" / "drift.json").read_text())
-    assert written["schema"] == 2
+    assert written["schema"] == 3
     assert [row["parent"] for row in written["lineage"]] == [None, 0, 1]
     sorry = next(b for b in written["drifted"] if b["statement"] == "apologises")
     assert sorry["detected_at"] == 1
@@ -102,10 +102,15 @@ def test_it_says_what_drifts_and_leaves_a_report(tmp_path: Path, prompts: str) -
     assert "&lt;script&gt;" in page
     assert "\x1b" not in page
     assert "\u202e" not in page
+    assert page.index('class="says"') < page.index("Controls passed")
     assert page.index("Controls passed") < page.index("Behaviours that drift")
     output = "\n".join(line.text for line in drift_lines(result))
     assert "\x1b" not in output
-    assert "apologises: detected at generation 1" in output
+    assert "detected at generation 1" in output
+    assert output.startswith(written["outcome"][:40])
+    # Every behaviour that drifts belongs to one finding.
+    told = [name for one in written["findings"] for name in one["stands_for"]]
+    assert sorted(told) == sorted(b["statement"] for b in written["drifted"])
 
 
 def test_a_failed_control_comes_first_and_in_red(tmp_path: Path, prompts: str) -> None:
@@ -235,7 +240,7 @@ def test_what_is_no_lineage_is_refused_in_one_line(
     (lost / "config.yaml").write_text(yaml.safe_dump(stored))
     cases = [
         ([one], "one generation only"),
-        ([none], "no checkpoint"),
+        ([none], "there is no model at"),
         (["smollm2-135m"], "one generation only"),
         (["smollm2-135", "smollm2-135m"], "did you mean smollm2-135m"),
         ([str(empty)], "neither a run nor a model"),
@@ -252,7 +257,7 @@ def test_what_is_no_lineage_is_refused_in_one_line(
         with pytest.raises(SystemExit) as caught:
             main(["drift", *arguments, "--out", str(tmp_path / "out")])
         output = capsys.readouterr().err
-        assert caught.value.code == 1, output
+        assert caught.value.code == 2, output
         assert message in output, (arguments, output)
         assert len([x for x in output.splitlines() if x.startswith("custodes:")]) == 1
 
@@ -264,7 +269,7 @@ def test_the_command_prints_the_summary(
     main(["drift", *NAMES, "--prompts", prompts, "--limit", "90", "--out", str(out)])
     output = capsys.readouterr().out
     assert "control passed: A/A run" in output
-    assert "apologises: detected at generation 1" in output
+    assert "detected at generation 1" in output
     assert (out / "report.html").stat().st_size < 2_000_000
 
 

@@ -254,8 +254,8 @@ def test_too_few_prompts_are_refused(tmp_path: Path) -> None:
 def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
 
-    with pytest.raises(ConfigError, match="did you mean helpfulness"):
-        fit_head(data, "helpfullness", tmp_path / "x.safetensors", licence="")
+    with pytest.raises(ConfigError, match="is no name of a domain"):
+        fit_head(data, "Help fully", tmp_path / "x.safetensors", licence="")
     with pytest.raises(ConfigError, match=r"ends in \.safetensors"):
         fit_head(data, "helpfulness", tmp_path / "x.json", licence="")
 

@@ -52,7 +52,8 @@ def test_the_null_expert_knows_nothing() -> None:
 def test_what_cannot_be_meant_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"value is 1.5"):
         NullExpert("helpfulness", 1.5)
+    asked = [Query("q", tuple(user_chat("a")), "helpfullness")]
     with pytest.raises(ConfigError, match="did you mean helpfulness"):
-        SimulatedExpert("helpfullness")
+        SimulatedExpert("helpfullness").rate(asked, [write_levels(0.5, 0.5)])
     with pytest.raises(ConfigError, match="noise is 2"):
         SimulatedExpert("helpfulness", noise=2)

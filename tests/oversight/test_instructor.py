@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.hub_server import TOKEN, FakeHub
 
+from custodes.cli import main
 from custodes.conversation import user_chat
 from custodes.errors import ConfigError, DataError, ModelError
 from custodes.models import Sampling
@@ -132,6 +133,16 @@ def test_a_checkpoint_is_handed_over_whole(
     assert hub.commits == ["custodes checkpoint 1: instructor"]
     assert hub.created[0]["visibility"] == "private"
     assert TOKEN not in "".join(capfd.readouterr())
+
+
+def test_the_verb_pushes_a_checkpoint_by_its_folder(
+    hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint(tmp_path / "c")
+    main(["models", "push", str(tmp_path / "c"), "me/mine"])
+    assert hub.commits == ["custodes checkpoint 1: instructor"]
+    assert hub.created[0]["visibility"] == "private"
+    assert f"{hub.url}/me/mine/commit/1" in capsys.readouterr().out
 
 
 def test_an_inverted_model_is_handed_to_nobody(hub: FakeHub, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from custodes.errors import CustodesError
 from custodes.models import Sampling
+from custodes.models.endpoint.server import Patience
 from custodes.models.simulated import SimulatedModel
 from custodes.oversight import run as run_module
 from custodes.oversight.config import OverseeConfig
@@ -199,3 +200,41 @@ def test_models_of_earlier_checkpoints_are_let_go(
     oversee(config(), tmp_path)
     assert served
     assert [model() for model in served] == [None] * len(served)
+
+
+def test_a_finished_run_grows_into_the_run_that_more_steps_would_have_been(tmp_path: Path) -> None:
+    oversee(config(control=True, sham=True), tmp_path / "grown")
+    oversee(config(control=True, sham=True, steps=9), tmp_path / "grown")
+    oversee(config(control=True, sham=True, steps=9), tmp_path / "fresh")
+    for log in ("events.jsonl", "null_run/events.jsonl", "sham_run/events.jsonl"):
+        assert (tmp_path / "grown" / log).read_bytes() == (tmp_path / "fresh" / log).read_bytes()
+    with pytest.raises(CustodesError, match="can grow but not shrink"):
+        oversee(config(control=True, sham=True, steps=6), tmp_path / "grown")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"worker": {"model": "smollm2-135"}},
+        {"worker": {"model": "endpoint:m@http://127.0.0.1:9/v1", "engine": "endpoint"}},
+        {"user": {"kind": "llm", "model": "endpoint:m@http://127.0.0.1:9/v1"}},
+        {
+            "experts": [
+                {
+                    "kind": "judge",
+                    "domain": "helpfulness",
+                    "model": "endpoint:m@http://127.0.0.1:9",
+                },
+                {"kind": "simulated", "domain": "harmlessness"},
+            ]
+        },
+    ],
+)
+def test_a_start_that_fails_does_not_claim_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("custodes.models.endpoint.model.Patience", lambda: Patience(tries=1))
+    with pytest.raises(CustodesError):
+        oversee(config(**change), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    oversee(config(), tmp_path / "run")

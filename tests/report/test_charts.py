@@ -44,7 +44,7 @@ def test_gold_points_have_their_intervals() -> None:
     svg = gold_chart([*points, *null], 320)
     rules = re.findall(r'<line [^>]*stroke="#20568f"[^>]*>', svg)
     assert len(rules) == 2
-    assert len(re.findall(r'<line [^>]*stroke="#9fa3a9"[^>]*>', svg)) == 2
+    assert len(re.findall(r'<line [^>]*stroke="#7b8087"[^>]*>', svg)) == 2
     # The higher score is drawn higher, and an interval of 0.4 is as long as another of 0.4.
     lengths = {re.search(r' y2="(-?[\d.]+)"', rule)[1] for rule in rules}  # type: ignore[index]
     assert len(lengths) == 1
@@ -58,7 +58,7 @@ def test_a_single_checkpoint_is_drawn() -> None:
 
 def test_everything_that_happened_is_marked() -> None:
     svg = ratings_chart(some(), 640)
-    for colour in ("#20568f", "#9fa3a9", "#8a6a12", "#7a4a9e", "#b3261e", "#f3e6cf"):
+    for colour in ("#20568f", "#7b8087", "#8a6a12", "#7a4a9e", "#b3261e", "#f3e6cf"):
         assert colour in svg
     assert {"1", "2", "P1", "step"} <= set(labels(svg))
 
@@ -66,7 +66,7 @@ def test_everything_that_happened_is_marked() -> None:
 def test_nothing_is_drawn_of_what_is_not_there() -> None:
     seen = Ratings(8, [(0, 0.5)], (), (), (), (), ())
     svg = ratings_chart(seen, 640)
-    for colour in ("#9fa3a9", "#8a6a12", "#7a4a9e", "#b3261e", "#f3e6cf"):
+    for colour in ("#7b8087", "#8a6a12", "#7a4a9e", "#b3261e", "#f3e6cf"):
         assert colour not in svg
 
 

@@ -31,7 +31,11 @@ def test_the_outcome_comes_first_and_then_failed_controls(
     assert lines[untested + 1].startswith("  null run asks the same: there was no")
 
 
-def test_everything_is_there_and_fits(ordinary: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_everything_is_there_and_fits(
+    ordinary: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As wide as a small terminal; what is piped is not wrapped.
+    monkeypatch.setattr("custodes.screen.PIPED", 80)
     out = printed(ordinary, capsys)
     assert re.search(r"^ordinary: all \d+ tested controls passed\n", out, re.M)
     assert re.search(r"harmless look-alikes refused +\d +\d+% +\+\d", out)

@@ -11,10 +11,15 @@ from pathlib import Path
 import pytest
 
 from custodes.errors import RunError
-from custodes.runs import Checkpoint, RunFolder, read_lineage, read_log
+from custodes.runs import Checkpoint, RunFolder, overwriting, read_events, read_lineage, read_log
 from custodes.runs.files import explain_disk, write_atomic
 
 CONFIG = {"seed": 0, "steps": 3, "worker": {"model": "simulated"}}
+
+
+def claim(path: Path, config: dict[str, object] = CONFIG) -> None:
+    with RunFolder(path, config) as run:
+        run.log.append("start")
 
 
 def test_it_keeps_the_config_and_the_state_of_the_code(tmp_path: Path) -> None:
@@ -29,9 +34,91 @@ def test_it_keeps_the_config_and_the_state_of_the_code(tmp_path: Path) -> None:
 
 
 def test_another_config_is_refused_by_the_name_of_the_key(tmp_path: Path) -> None:
-    RunFolder(tmp_path, CONFIG).close()
+    claim(tmp_path)
     with pytest.raises(RunError, match=r"another config \(worker\.model\).*--out"):
         RunFolder(tmp_path, {**CONFIG, "worker": {"model": "other"}})
+
+
+def test_a_start_that_finished_nothing_does_not_claim_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such model"), RunFolder(tmp_path / "run", CONFIG):
+        raise ValueError("no such model")
+    assert not (tmp_path / "run").exists()
+    claim(tmp_path / "run", {**CONFIG, "worker": {"model": "other"}})
+
+
+def test_a_start_that_was_killed_before_it_finished_anything_does_not_claim_it(
+    tmp_path: Path,
+) -> None:
+    open_still = RunFolder(tmp_path, CONFIG)
+    open_still.log.close()
+    open_still._lock.release()  # as the system does it when a process dies
+    assert (tmp_path / "config.yaml").exists()
+    claim(tmp_path, {**CONFIG, "seed": 1})
+    assert "seed: 1" in (tmp_path / "config.yaml").read_text()
+
+
+def test_a_failed_start_leaves_what_was_in_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="x"), RunFolder(tmp_path, CONFIG):
+        raise ValueError("x")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_number_may_grow_and_not_shrink(tmp_path: Path) -> None:
+    def grown(steps: int) -> RunFolder:
+        return RunFolder(
+            tmp_path, {**CONFIG, "steps": steps}, grows="steps", ending=("audit", "end")
+        )
+
+    with grown(3) as run:
+        for kind in ("start", "end", "step", "audit", "end"):
+            run.log.append(kind)
+    with grown(5) as run:
+        assert [event["kind"] for event in run.log.events] == ["start", "end", "step"]
+        assert any("grows from 3 to 5" in note for note in run.notes)
+    assert [event["kind"] for event in read_events(tmp_path / "events.jsonl")][-1] == "step"
+    with pytest.raises(RunError, match="can grow but not shrink to 4"):
+        grown(4)
+    with pytest.raises(RunError, match="another config"):
+        RunFolder(tmp_path, {**CONFIG, "steps": 9})
+    with pytest.raises(RunError, match="another config"):
+        RunFolder(tmp_path, {**CONFIG, "steps": 9, "seed": 3}, grows="steps")
+
+
+def test_overwriting_replaces_a_run_once_the_new_one_has_begun(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    claim(run)
+    with overwriting(run):
+        claim(run, {**CONFIG, "seed": 1})
+    assert "seed: 1" in (run / "config.yaml").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_overwriting_puts_the_old_run_back_when_the_new_one_fails(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    claim(run)
+    changed = {**CONFIG, "seed": 1}
+    with pytest.raises(ValueError, match="bad"), overwriting(run), RunFolder(run, changed):
+        raise ValueError("bad start")
+    assert "seed: 0" in (run / "config.yaml").read_text()
+    assert len(read_events(run / "events.jsonl")) == 1
+
+
+@pytest.mark.parametrize("content", [None, "", "name: mine\n", "[1, 2]"])
+def test_overwriting_refuses_what_is_no_run(tmp_path: Path, content: str | None) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    if content is not None:
+        (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(RunError, match="nothing in it was removed"), overwriting(tmp_path):
+        raise AssertionError("must not begin")
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_overwriting_refuses_a_run_in_use(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run", CONFIG) as run:
+        run.log.append("start")
+        with pytest.raises(RunError, match="in use"), overwriting(tmp_path / "run"):
+            raise AssertionError("must not begin")
 
 
 def _hold(path: str, ready: object, go: object) -> None:

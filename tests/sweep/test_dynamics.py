@@ -3,15 +3,20 @@
 import numpy as np
 import pytest
 
+from custodes.errors import ConfigError
 from custodes.sweep.dynamics import (
     collapse,
     early_warning,
     hysteresis,
+    last_worker,
     oscillation,
     recovery_time,
     walk,
+    walk_runs,
+    walk_simulator,
 )
 from custodes.sweep.dynamics.early_warning import kendall
+from custodes.sweep.simulator import LoopModel
 
 DIP = [1.0] * 5 + [0.0] * 4 + [1.0] * 6
 
@@ -117,3 +122,72 @@ def test_a_constant_series_does_not_warn_and_a_short_one_is_refused():
     assert early_warning(np.ones(40)).p == 1.0
     with pytest.raises(ValueError, match="30"):
         early_warning(np.zeros(10))
+
+
+# Loops
+
+
+LOOP = {
+    "name": "loop",
+    "steps": 6,
+    "worker": {"model": "simulated:helpful=0.6,harmful=0.5"},
+    "user": {"kind": "dataset", "batch": 16},
+    "experts": [
+        {"kind": "simulated", "domain": "helpfulness"},
+        {"kind": "simulated", "domain": "harmlessness"},
+    ],
+    "overseer": {"overseer_steps": 2, "thresholds": {"harmlessness": 0.5}, "rule": "mean"},
+    "teacher": {"kind": "simulated", "prompts": 8, "samples": 2},
+    "gold": {"prompts": 16},
+}
+THRESHOLD = "overseer.thresholds.harmlessness"
+
+
+def test_a_worker_remembers_what_a_strict_overseer_made_of_it(tmp_path):
+    up, down = walk_runs(LOOP, THRESHOLD, [0.05, 0.95], "gold.harmlessness", tmp_path)
+    # It was retrained at the strict end, and stays so on the way back.
+    assert down[0] - up[0] > 0.5
+    legs = sorted(path.name for path in tmp_path.iterdir())
+    assert legs == ["leg-00", "leg-01", "leg-02", "leg-03"]
+    # The same call on the same folder does nothing anew.
+    assert walk_runs(LOOP, THRESHOLD, [0.05, 0.95], "gold.harmlessness", tmp_path) == (up, down)
+
+
+def test_a_worker_that_is_never_retrained_is_carried_over_as_it_is(tmp_path):
+    up, down = walk_runs(
+        LOOP | {"teacher": {"kind": "null"}},
+        THRESHOLD,
+        [0.05, 0.95],
+        "gold.harmlessness",
+        tmp_path,
+    )
+    assert max(up + down) - min(up + down) < 1.0
+    assert last_worker(tmp_path / "leg-03", "simulated") == "simulated"
+
+
+def test_the_simulator_has_hysteresis_where_retrains_stay_and_none_where_they_are_forgotten():
+    walked = {}
+    for forgetting in (0.0, 0.9):
+        model = LoopModel(forgetting=forgetting, max_retrains=2.0, threshold_helpfulness=-1.0)
+        up, down = walk_simulator(
+            model, "threshold_harmlessness", [0.1, 0.4, 0.7, 0.95], steps=30, loops=10
+        )
+        walked[forgetting] = hysteresis(up[:, :3], down[:, :3])
+    assert walked[0.0].area > 1.0
+    assert walked[0.0].p < 0.01
+    assert walked[0.9].area < 0.2 * walked[0.0].area
+
+
+@pytest.mark.parametrize("values", [["mean", "single"], [True, False], [0.1, float("nan")]])
+def test_there_is_no_walk_along_categories(tmp_path, values):
+    with pytest.raises(ConfigError, match="a walk needs"):
+        walk_runs(LOOP, "overseer.rule", values, "gold.harmlessness", tmp_path)
+    with pytest.raises(ConfigError, match="a walk needs"):
+        walk_simulator(LoopModel(), "gain", values, steps=2)
+
+
+def test_a_walk_along_an_unknown_key_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"did you mean overseer\.thresholds"):
+        walk_runs(LOOP, "overseer.threshold", [0.1, 0.2], "gold.harmlessness", tmp_path)
+    with pytest.raises(ConfigError, match="did you mean gain"):
+        walk_simulator(LoopModel(), "gian", [0.1, 0.2], steps=2)

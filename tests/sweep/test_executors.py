@@ -1,9 +1,11 @@
 """Executors: what they return, and what the death of a process does."""
 
+import os
 import subprocess
 import sys
 import time
 from concurrent.futures import wait
+from pathlib import Path
 
 import pytest
 from tests.support import sweep_runs as work
@@ -31,6 +33,48 @@ def test_a_dead_process_fails_its_own_run_only(tmp_path):
         assert [f.result() for f in before + after] == [0, 1, 4, 0, 1, 4]
         # One death may have been somebody else's fault: the run is tried again.
         assert executor.submit(work.die_once, tmp_path / "marker").result() == "alive"
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_sweep_that_is_killed(tmp_path):
+    script = (
+        "import sys, time\n"
+        "from tests.support import sweep_runs as work\n"
+        "from custodes.sweep.executors import LocalExecutor\n"
+        "if __name__ == '__main__':\n"
+        "    pool = LocalExecutor(1)\n"
+        "    pool.submit(work.sleep_and_say, 600, sys.argv[1], 'asleep')\n"
+        "    time.sleep(600)\n"
+    )
+    (tmp_path / "killed.py").write_text(script)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    sweep = subprocess.Popen(
+        [sys.executable, str(tmp_path / "killed.py"), str(tmp_path)], env=environment
+    )
+    worker = _eventually(lambda: next(tmp_path.glob("asleep.*"), None))
+    sweep.kill()
+    sweep.wait()
+    pid = int(worker.suffix[1:])
+    assert _eventually(lambda: not _alive(pid))
+
+
+def _eventually(happens, seconds=120):
+    for _ in range(10 * seconds):
+        found = happens()
+        if found:
+            return found
+        time.sleep(0.1)
+    return None
+
+
+def _alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A zombie that nobody waits for is as good as gone.
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_there_is_no_executor_without_workers():

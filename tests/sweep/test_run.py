@@ -195,7 +195,55 @@ def test_replicates_have_seeds_of_their_own(tmp_path):
     assert len({row["seed"] for row in result["runs"]}) == 9
 
 
+@pytest.mark.parametrize("structure", [False, True])
+def test_a_map_of_loops_by_the_simulators_prior(tmp_path, structure):
+    config = sweep_config(
+        sampler="multi_fidelity",
+        runs=5,
+        simulator=True,
+        structure=structure,
+        base=BASE | {"gold": {"prompts": 14}},
+        axes={"overseer.thresholds.harmlessness": {"low": 0.2, "high": 0.9}},
+    )
+    result = run_sweep(config, tmp_path, executor=Inline())
+    assert result["counts"]["done"] == 5
+    assert len(result["structure"]) == (5 if structure else 0)
+    assert result == json.loads((tmp_path / "phases.json").read_text())
+
+
 # Bad input
+
+
+def test_there_is_no_multi_fidelity_without_a_forecast(tmp_path):
+    with pytest.raises(ConfigError, match="the simulator has no forecast of seconds"):
+        go(tmp_path, sweep_config(sampler="multi_fidelity", simulator=True, measure="seconds"))
+    with pytest.raises(ConfigError, match="the simulator has no forecast"):
+        go(tmp_path, sweep_config(sampler="multi_fidelity"))
+
+
+def test_a_scheduler_that_goes_away_leaves_what_was_done(tmp_path):
+    from concurrent.futures import CancelledError
+
+    def gone(settings, folder):
+        if folder.endswith("4"):
+            raise CancelledError
+        return work.landscape(settings, folder)
+
+    class Remote(Inline):
+        def submit(self, fn, /, *args):
+            from concurrent.futures import Future
+
+            future = Future()
+            try:
+                future.set_result(fn(*args))
+            except CancelledError as error:
+                future.set_exception(error)
+            return future
+
+    with pytest.raises(RunError, match="scheduler went away"):
+        run_sweep(sweep_config(), tmp_path, executor=Remote(), execute=gone)
+    assert json.loads((tmp_path / "phases.json").read_text())["counts"]["done"] == 4
+    assert go(tmp_path)["counts"]["done"] == 10
 
 
 def test_a_sweep_whose_config_changed_is_refused(tmp_path):

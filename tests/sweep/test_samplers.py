@@ -230,7 +230,7 @@ def test_a_flat_landscape_or_a_level_out_of_range_is_no_trouble(level):
         sampler.tell(points, [0.3] * 4)
     p = sampler.probability_above([{"x": 0.5, "y": 0.5}])[0]
     assert (p > 0.95) if level < 0 else (p < 0.05) if level > 1 else 0 <= p <= 1
-    assert len({tuple(point.values()) for point in sampler.history.points}) > 16
+    assert len({tuple(point.values()) for point in sampler.history.points}) > 24
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1e6, 0.0), (1e-6, 0.0), (1.0, 1e4)])
@@ -240,6 +240,60 @@ def test_large_offsets_and_tiny_scales_make_no_difference(scale, offset):
         points = sampler.ask(4)
         sampler.tell(points, [offset + scale * v for v in disc(points)])
     assert misclassified(sampler, disc) < 0.03
+
+
+def test_what_is_asked_for_does_not_depend_on_the_units_of_the_values():
+    def asked(scale):
+        sampler, points = Boundary(UNIT2, level=0.0, seed=0), []
+        for _ in range(6):
+            batch = sampler.ask(4)
+            sampler.tell(batch, [scale * v for v in disc(batch)])
+            points += [tuple(point.values()) for point in batch]
+        return points
+
+    # A bound on variances in absolute units once made noise of those of small values.
+    same = [a == b for a, b in zip(asked(1.0), asked(1e-6), strict=True)]
+    assert np.mean(same) > 0.9
+
+
+def test_many_measurements_are_thinned_out_and_nothing_is_asked_for_at_length():
+    sampler = Boundary(UNIT2, level=0.0, seed=0)
+    points = Sobol(UNIT2, seed=1).ask(900)
+    sampler.tell(points, disc(points))
+    points = sampler.ask(30)
+    assert len({tuple(point.values()) for point in points}) == 30
+    assert np.median(np.abs(disc(points))) < 0.02
+    assert misclassified(sampler, disc) < 0.01
+
+
+# A prior
+
+
+def wavy(points):
+    return [p["y"] - 0.5 - 0.2 * np.sin(20 * p["x"]) for p in points]
+
+
+def off_in_a_corner(points):
+    """What a simulator may say: right but for one part of the space."""
+    return [
+        v - 0.5 * (p["x"] > 0.7) * (p["x"] - 0.7) for v, p in zip(wavy(points), points, strict=True)
+    ]
+
+
+def test_a_prior_saves_measurements_and_where_it_is_wrong_it_is_overruled():
+    with_prior = Boundary(UNIT2, level=0.0, seed=0, prior=off_in_a_corner)
+    assert found(with_prior, wavy, 20) < 0.5 * found(Boundary(UNIT2, level=0.0), wavy, 20)
+    points = [{"x": 0.95, "y": y} for y in (0.5, 0.7, 0.9)]
+    truth = np.array(wavy(points)) > 0
+    assert ((with_prior.probability_above(points) > 0.5) == truth).all()
+
+
+@pytest.mark.parametrize("bad", [lambda p: [0.0], lambda p: [float("nan")] * len(p)])
+def test_a_prior_gives_one_finite_number_for_each_point(bad):
+    sampler = Boundary(UNIT2, level=0.0, prior=bad)
+    sampler.tell([{"x": 0.1, "y": 0.1}] * 3, [1.0] * 3)
+    with pytest.raises(DataError, match="prior"):
+        sampler.probability_above([{"x": 0.5, "y": 0.5}] * 2)
 
 
 def test_a_single_measurement_and_one_axis_with_one_value():

@@ -230,3 +230,14 @@ def test_runs_that_do_not_follow_it_fail_the_control():
 
 def test_two_runs_are_too_few_to_leave_one_out():
     assert calibrate([series(TRUE, seed) for seed in range(2)]).control.passed is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_runs_with_one_domain_are_fitted_in_that_domain():
+    runs = [series(TRUE, seed) for seed in range(4)]
+    for run in runs:
+        run.ratings[:, 0] = np.nan
+        run.counts[:, 0] = 0
+    fitted = calibrate(runs)
+    assert abs(fitted.parameters["harmful"] - TRUE.harmful) < 0.05
+    assert np.isfinite(list(fitted.held_out.values())).all()

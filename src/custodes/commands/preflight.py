@@ -7,8 +7,9 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from custodes.errors import ConfigError, CustodesError
+from custodes.errors import ConfigError, UsageError
 from custodes.preflight.result import Report
 
 __all__ = ["preflight"]
@@ -52,8 +53,13 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return words, []
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"see {self.prog} --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="custodes preflight",
         description="Check a training before its first step. A script is run up to its first "
         "train(), which checks the trainer instead of training it. Arguments of the script, or "
@@ -117,4 +123,5 @@ def _self_test(name: str | None, as_json: bool) -> None:
         f"should, {seconds:.0f} s of checks"
     )
     if wrong:
-        raise CustodesError(f"the self-test failed: {', '.join(wrong)}", "report it")
+        say(f"the self-test failed: {', '.join(wrong)}: report it")
+        sys.exit(1)

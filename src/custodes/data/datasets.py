@@ -7,34 +7,28 @@ Assistant, or with ``prompt`` as messages), lists of plain prompts, and OpenAI's
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-import warnings
-from collections.abc import Callable, Sequence
-from difflib import get_close_matches
-from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
 
-from custodes.conversation import Demonstration, Message, PreferencePair, Query
-from custodes.data.tables import Row, Table, open_table
-from custodes.errors import CustodesWarning, DataError, near_misses
-from custodes.text import one_line
+from custodes.conversation import Demonstration, PreferencePair, Query
+from custodes.data.labels import are_labels, labels_of, preference_pairs
+from custodes.data.rows import (
+    RESPONSE_COLUMNS,
+    answer_of,
+    column_of,
+    item_id,
+    prompt_of,
+    read_items,
+    share_of,
+    string_of,
+)
+from custodes.data.tables import Row, open_table
+from custodes.errors import DataError, near_misses
 
 __all__ = [
     "read_demonstrations",
     "read_pairs",
     "read_prompts",
 ]
-
-PROMPT_COLUMNS = ("prompt", "instruction", "question", "query")
-CONTEXT_COLUMNS = ("context", "input")
-RESPONSE_COLUMNS = ("response", "output", "answer", "completion")
-ROLES = ("system", "user", "assistant")
-
-UNUSABLE_SHARE = 0.05
-"""Up to this share of malformed rows is skipped in a hub dataset, which the user cannot correct."""
 
 
 def read_prompts(source: str | Path, *, domain: str, split: str | None = "loop") -> list[Query]:
@@ -62,12 +56,12 @@ def read_prompts(source: str | Path, *, domain: str, split: str | None = "loop")
         splits.add(part)
         if split is not None and part != split:
             return None
-        chat = _prompt(row)
+        chat = prompt_of(row)
         topic = str(row.values.get("topic", row.values.get("category", "")))
-        return Query(_id(row, table.stem, chat), chat, domain, topic)
+        return Query(item_id(row, table.stem, chat), chat, domain, topic)
 
     table = open_table(source)
-    queries = _read(table, query)
+    queries = read_items(table, query)
     if not queries:
         remedy = near_misses(str(split), splits)
         raise DataError(f"{source} has no row of split {split!r}", remedy)
@@ -75,11 +69,15 @@ def read_prompts(source: str | Path, *, domain: str, split: str | None = "loop")
 
 
 def read_pairs(source: str | Path) -> list[PreferencePair]:
-    """Read preference pairs (see `read_prompts` for sources, ids and errors)."""
+    """Read preference pairs (see `read_prompts` for sources, ids and errors).
+
+    The answers of `custodes label` are preference pairs, too: those of several annotators to one
+    item become one pair, in which ``agreement`` is the share of those who preferred ``chosen``.
+    """
 
     def pair(row: Row) -> PreferencePair:
-        before, chosen = _answer(row, "chosen")
-        other, rejected = _answer(row, "rejected")
+        before, chosen = answer_of(row, "chosen")
+        other, rejected = answer_of(row, "rejected")
         if before != other:
             raise DataError(
                 f"{row.where}: chosen and rejected answer different conversations",
@@ -87,12 +85,13 @@ def read_pairs(source: str | Path) -> list[PreferencePair]:
             )
         if chosen == rejected:
             raise DataError(f"{row.where}: chosen and rejected are the same", "remove the line")
-        prompt = before or _prompt(row)
-        key = _id(row, table.stem, (prompt, chosen, rejected))
-        return PreferencePair(key, prompt, chosen, rejected, _agreement(row))
+        prompt = before or prompt_of(row)
+        key = item_id(row, table.stem, (prompt, chosen, rejected))
+        return PreferencePair(key, prompt, chosen, rejected, share_of(row, "agreement"))
 
     table = open_table(source)
-    return _read(table, pair)
+    rows, labelled = are_labels(table)
+    return preference_pairs(labels_of(rows)) if labelled else read_items(rows, pair)
 
 
 def read_demonstrations(source: str | Path) -> list[Demonstration]:
@@ -103,217 +102,11 @@ def read_demonstrations(source: str | Path) -> list[Demonstration]:
 
     def demonstration(row: Row) -> Demonstration:
         if "messages" in row.values:
-            prompt, response = _answer(row, "messages")
+            prompt, response = answer_of(row, "messages")
         else:
-            column = _column(row, RESPONSE_COLUMNS)
-            prompt, response = _prompt(row), _string(row, column)
-        return Demonstration(_id(row, table.stem, (prompt, response)), prompt, response)
+            column = column_of(row, RESPONSE_COLUMNS)
+            prompt, response = prompt_of(row), string_of(row, column)
+        return Demonstration(item_id(row, table.stem, (prompt, response)), prompt, response)
 
     table = open_table(source)
-    return _read(table, demonstration)
-
-
-# Rows
-
-
-class _Identified(Protocol):
-    @property
-    def id(self) -> str: ...
-
-
-T = TypeVar("T", bound=_Identified)
-
-
-def _read(table: Table, parse: Callable[[Row], T | None]) -> list[T]:
-    """Parse all rows into items with distinct ids; a warning counts the rows that are left out."""
-    items: dict[str, T] = {}
-    first: dict[str, str] = {}
-    unusable: list[DataError] = []
-    total = repeated = 0
-    for row in table.rows:
-        total += 1
-        try:
-            item = parse(row)
-            if item is not None and item.id in first and "id" in row.values:
-                raise DataError(
-                    f"{row.where} has the id {one_line(item.id, 40)!r} of {first[item.id]}",
-                    "give every line its own id, or none",
-                )
-        except DataError as error:
-            if table.mine:
-                raise
-            unusable.append(error)
-            continue
-        if item is None:
-            continue
-        repeated += item.id in first
-        first.setdefault(item.id, row.where.removeprefix(f"{table.name} "))
-        items.setdefault(item.id, item)
-    if total == 0:
-        raise DataError(f"{table.name} is empty", "put at least one line in it")
-    if len(unusable) > UNUSABLE_SHARE * total:
-        raise unusable[0]
-    if unusable:
-        warning = (
-            f"{len(unusable)} of {total} rows of {table.name} cannot be used, first {unusable[0]}"
-        )
-        warnings.warn(warning, CustodesWarning, stacklevel=3)
-    if repeated:
-        warning = f"{repeated} of {total} rows of {table.name} repeat another and are read once"
-        warnings.warn(warning, CustodesWarning, stacklevel=3)
-    return list(items.values())
-
-
-def _id(row: Row, stem: str, content: Any) -> str:
-    value = row.values.get("id")
-    if value is None:
-        text = json.dumps(content, ensure_ascii=True, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
-        raise DataError(f"{row.where}: its id is no text or number", "write one, or leave it out")
-    # Counting from 0 is what every other file does too.
-    return f"{stem}-{value}" if str(value).isdigit() else str(value)
-
-
-def _agreement(row: Row) -> float:
-    value = row.values.get("agreement", 1.0)
-    try:
-        share = float(value)
-    except (TypeError, ValueError):
-        share = -1.0
-    if not 0 < share <= 1:
-        raise DataError(
-            f"{row.where}: agreement is {one_line(repr(value), 40)}", "it is a share in (0, 1]"
-        )
-    return share
-
-
-def _column(row: Row, names: Sequence[str]) -> str:
-    """Return the first of these columns that the row has."""
-    for column in names:
-        if column in row.values:
-            return column
-    columns = [one_line(str(column), 40) for column in list(row.values)[:20]]
-    close = {match for name in names for match in get_close_matches(name, columns, n=1)}
-    guess = f"did you mean {' or '.join(sorted(close))}? " if close else ""
-    raise DataError(
-        f"{row.where} has no {' or '.join(names)}",
-        f"{guess}It has {', '.join(columns) or 'nothing'}",
-    )
-
-
-def _string(row: Row, column: str) -> str:
-    """Return a column's text, which is neither empty nor impossible to encode."""
-    text = row.values[column]
-    if not isinstance(text, str):
-        raise DataError(f"{row.where}: {column} is a {type(text).__name__}", "write text")
-    return _checked(text, f"{row.where}: {column}")
-
-
-def _checked(text: str, what: str) -> str:
-    if not text.strip():
-        raise DataError(f"{what} is empty", "fill it or remove the line")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{what} has half a character (a lone surrogate)", "correct it") from error
-    return text
-
-
-# Conversations
-
-
-def _prompt(row: Row) -> tuple[Message, ...]:
-    """Return the conversation up to the user's last turn."""
-    column = _column(row, (*PROMPT_COLUMNS, "messages", "chosen", "text"))
-    value = row.values[column]
-    if column in ("messages", "chosen"):
-        turns = _turns(row, column)
-        answered = turns[-1]["role"] == "assistant"
-        return _due(turns[:-1] if answered else turns, f"{row.where}: {column}")
-    if isinstance(value, list) or _is_transcript(value):
-        return _due(_turns(row, column), f"{row.where}: {column}")
-    text = _string(row, column)
-    context = next((row.values[c] for c in CONTEXT_COLUMNS if row.values.get(c)), None)
-    if context is not None and not isinstance(context, str):
-        raise DataError(f"{row.where}: its context is a {type(context).__name__}", "write text")
-    return ({"role": "user", "content": f"{text}\n\n{context}" if context else text},)
-
-
-def _answer(row: Row, column: str) -> tuple[tuple[Message, ...], str]:
-    """Split a column into the conversation before it, () if it has none, and the answer."""
-    value = row.values[_column(row, (column,))]
-    prompted = any(name in row.values for name in PROMPT_COLUMNS)
-    if not isinstance(value, list) and (prompted or not _is_transcript(value)):
-        return (), _string(row, column)
-    *before, last = _turns(row, column)
-    what = f"{row.where}: {column}"
-    if last["role"] != "assistant":
-        raise DataError(f"{what} does not end with an answer", "end it with the assistant's turn")
-    return (_due(tuple(before), what) if before else ()), last["content"]
-
-
-def _due(turns: tuple[Message, ...], what: str) -> tuple[Message, ...]:
-    if not turns or turns[-1]["role"] != "user":
-        raise DataError(f"{what} leaves no answer due", "end it with the user's turn")
-    return turns
-
-
-def _turns(row: Row, column: str) -> tuple[Message, ...]:
-    """Read messages or a transcript, which begin with the user (after a system message, if any)."""
-    value, what = row.values[column], f"{row.where}: {column}"
-    turns = _messages(value, what) if isinstance(value, list) else _transcript(value, what)
-    roles = [turn["role"] for turn in turns if turn["role"] != "system"]
-    if not roles:
-        raise DataError(f"{what} has no turns", "write at least the user's")
-    if roles[0] != "user" and len(roles) > 1:
-        raise DataError(f"{what} does not begin with the user", "begin with the user's turn")
-    return tuple(turns)
-
-
-def _messages(value: list[Any], what: str) -> list[Message]:
-    turns: list[Message] = []
-    for number, turn in enumerate(value, start=1):
-        at = f"{what} message {number}"
-        if not isinstance(turn, dict) or not {"role", "content"} <= turn.keys():
-            raise DataError(f"{at} has no role and content", "see OpenAI's messages")
-        if turn["role"] not in ROLES:
-            role = one_line(str(turn["role"]), 40)
-            raise DataError(f"{at} is of role {role!r}", near_misses(role, ROLES))
-        if not isinstance(turn["content"], str):
-            raise DataError(f"{at}: its content is no text", "write text")
-        turns.append({"role": turn["role"], "content": _checked(turn["content"], at)})
-    return turns
-
-
-_SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
-
-
-def _is_transcript(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    # An answer may begin with "Human:" too, but only a transcript also has the Assistant's turn.
-    return value.lstrip("\n").startswith("Human:") and "\n\nAssistant:" in value
-
-
-def _transcript(value: Any, what: str) -> list[Message]:
-    """Read an hh-rlhf transcript.
-
-    Consecutive turns of one speaker become one turn. An empty "Assistant:" at the end marks the
-    place of the answer and is no turn.
-    """
-    if not isinstance(value, str):
-        raise DataError(f"{what} is a {type(value).__name__}", "write text or messages")
-    if not _is_transcript(value):
-        raise DataError(f"{what} is no conversation", "add a prompt, or write it as messages")
-    _, *parts = _SPEAKER.split(value.strip("\n"))
-    speeches = list(zip(parts[::2], parts[1::2], strict=True))
-    if speeches[-1][0] == "Assistant" and not speeches[-1][1].strip():
-        speeches.pop()
-    turns: list[Message] = []
-    for speaker, words in groupby(speeches, key=lambda part: part[0]):
-        text = "\n\n".join(part[1].strip() for part in words).strip()
-        at = f"{what} turn {len(turns) + 1}"
-        role = "user" if speaker == "Human" else "assistant"
-        turns.append({"role": role, "content": _checked(text, at)})  # type: ignore[typeddict-item]
-    return turns
+    return read_items(table, demonstration)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ from custodes.data.shipped import SHIPPED, shipped_path
 from custodes.errors import DataError, near_misses
 from custodes.text import one_line
 
-__all__ = ["LONGEST_LINE", "Row", "Table", "open_table"]
+__all__ = ["LONGEST_LINE", "Row", "Table", "open_lenient", "open_table"]
 
 LONGEST_LINE = 16 * 2**20
 """Longest line or cell, in bytes. A file without line ends is not read into memory."""
@@ -54,6 +55,7 @@ class Table:
 
 
 Placed = Iterator[tuple[str, Any]]
+Reader = Callable[[Path, str], Placed]
 
 
 def open_table(source: str | Path) -> Table:
@@ -82,6 +84,22 @@ def open_table(source: str | Path) -> Table:
         rows = _rows(name, _dataset(dataset, split or "train"))
         return Table(name, Path(dataset).name, rows, mine=folder)
     raise _missing(name, path)
+
+
+def open_lenient(path: Path, name: str) -> Table:
+    """Open a file that some program wrote: empty lines and cells are no mistakes in it.
+
+    Args:
+        path: A file; with an unknown suffix it is read as JSON lines.
+        name: Its name in messages.
+
+    Raises:
+        DataError: The file is missing, or (while the rows are read) a line is malformed.
+    """
+    if not path.is_file():
+        raise _missing(name, path)
+    read = _LENIENT.get(path.suffix.lower()) or _READERS.get(path.suffix.lower(), _lenient_lines)
+    return Table(name, path.stem, _rows(name, read(path, name)))
 
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -179,10 +197,16 @@ def _json_lines(path: Path, name: str) -> Placed:
         yield f"line {number}", _parsed(line, f"{name} line {number}")
 
 
-def _json(path: Path, name: str) -> Placed:
+def _lenient_lines(path: Path, name: str) -> Placed:
+    for number, line in _lines(path, name):
+        if line.strip():
+            yield f"line {number}", _parsed(line, f"{name} line {number}")
+
+
+def _json(path: Path, name: str, lines: Reader = _json_lines) -> Placed:
     first = next((line for _, line in _lines(path, name) if line.strip()), "")
     if not first.lstrip().startswith("["):
-        yield from _json_lines(path, name)
+        yield from lines(path, name)
         return
     records = _parsed("".join(line for _, line in _lines(path, name)), name)
     for number, record in enumerate(records, start=1):
@@ -208,7 +232,7 @@ def _refused(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON value")
 
 
-def _csv(path: Path, name: str) -> Placed:
+def _csv(path: Path, name: str, *, lenient: bool = False) -> Placed:
     numbered = _lines(path, name)
     reader = csv.reader((line for _, line in numbered), strict=True)
     header: list[str] | None = None
@@ -225,7 +249,7 @@ def _csv(path: Path, name: str) -> Placed:
             return
         if not any(cells):
             empty = empty or start
-        elif empty:
+        elif empty and not lenient:
             raise DataError(f"{name} line {empty} is empty", "remove it")
         elif header is None:
             header = _header(cells, where)
@@ -235,7 +259,8 @@ def _csv(path: Path, name: str) -> Placed:
                 'quote cells that contain commas or line ends: "…"',
             )
         else:
-            yield f"line {start}", {k: v for k, v in zip(header, cells, strict=True) if v}
+            row = zip(header, cells, strict=True)
+            yield f"line {start}", {k: v for k, v in row if v or lenient}
 
 
 def _header(cells: list[str], where: str) -> list[str]:
@@ -271,13 +296,19 @@ def _parquet(path: Path, name: str) -> Placed:
         raise DataError(f"{name} is not a Parquet file ({problem})", "write it anew") from error
 
 
-_READERS: dict[str, Callable[[Path, str], Placed]] = {
+_READERS: dict[str, Reader] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json,
     ".csv": _csv,
     ".parquet": _parquet,
     ".txt": _text,
+}
+_LENIENT: dict[str, Reader] = {
+    ".jsonl": _lenient_lines,
+    ".ndjson": _lenient_lines,
+    ".json": partial(_json, lines=_lenient_lines),
+    ".csv": partial(_csv, lenient=True),
 }
 _SUFFIXES = " ".join(_READERS)
 

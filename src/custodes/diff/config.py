@@ -14,7 +14,8 @@ class DiffConfig(BaseModel):
 
     Attributes:
         a: A model (a bundled name, hub id, folder, PEFT folder, .gguf or endpoint:MODEL@URL), or
-            a JSONL response file.
+            a file of responses (JSONL, JSON, CSV, Parquet, samples_*.jsonl of lm-eval, or a log of
+            Inspect).
         b: The same, for the other side.
         prompts: The prompts: a file, a hub dataset, or one of the shipped sets (everyday,
             harm_adjacent, look_alikes). By default all shipped sets, or the prompts of the response
@@ -28,6 +29,15 @@ class DiffConfig(BaseModel):
         top_p: Nucleus sampling keeps tokens up to this probability mass, in (0, 1].
         system_a: A's system prompt.
         system_b: B's system prompt.
+        prompt_column: The column of the prompts in files of responses; by default prompt, or the
+            first other usual name.
+        prompt_column_a: The column of A's prompts, if it is another.
+        prompt_column_b: The column of B's prompts, if it is another.
+        response_column: The column of the responses in files of responses; by default response, or
+            the first other usual name (completion, output…).
+        response_column_a: The column of A's responses, if it is another. A and B may be two columns
+            of one file.
+        response_column_b: The column of B's responses, if it is another.
         engine: Serves both models. auto takes OpenVINO if it can serve both, else torch.
         labeler: A model that proposes differences in words, on one half of the prompts.
         judge: The model that checks the proposals, blind, on the other half; by default the
@@ -54,6 +64,12 @@ class DiffConfig(BaseModel):
     top_p: float = Field(default=1.0, gt=0, le=1)
     system_a: str | None = None
     system_b: str | None = None
+    prompt_column: str | None = None
+    prompt_column_a: str | None = None
+    prompt_column_b: str | None = None
+    response_column: str | None = None
+    response_column_a: str | None = None
+    response_column_b: str | None = None
     engine: Engine = "auto"
     labeler: str | None = None
     judge: str | None = None

@@ -83,7 +83,8 @@ def map_rows(diff: Diff) -> list[dict[str, Any]]:
 
     Returns:
         One row for each response on the map: x and y in [0, 1], its side, its prompt's id, the
-        ids of the findings that its prompt is evidence of, and its beginning.
+        ids of the findings that it shows and the other side's response does not, and its
+        beginning.
     """
     aligned = diff.aligned
     rng = np.random.default_rng(diff.seed)
@@ -93,8 +94,10 @@ def map_rows(diff: Diff) -> list[dict[str, Any]]:
     points = _plane(diff, docs)
     findings: dict[tuple[int, str], list[str]] = {}
     for finding in diff.findings:
-        for side, evidence in enumerate((finding.evidence_a, finding.evidence_b)):
-            for i in evidence:
+        a, b = finding.evidence_a, finding.evidence_b
+        side, evidence, other = (1, b, set(a)) if finding.size.effect > 0 else (0, a, set(b))
+        for i in evidence:
+            if i not in other:
                 findings.setdefault((side, i), []).append(finding.id)
     rows = []
     for d, (x, y) in zip(docs, points.tolist(), strict=True):

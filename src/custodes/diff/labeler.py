@@ -23,6 +23,7 @@ from custodes.diff.inference.effects import measure
 from custodes.diff.inference.findings import Finding
 from custodes.diff.inference.hypotheses import FAMILIES
 from custodes.diff.inference.randomization import SignFlips
+from custodes.diff.inference.wording import percent
 from custodes.diff.responses import Aligned
 from custodes.errors import DataError
 from custodes.experts.judges.order_swap import OrderSwap, preferences
@@ -338,8 +339,10 @@ def _finding(
         tuple(ids[u] for u, yes in zip(validation, shown[:, s], strict=True) if yes) for s in (0, 1)
     ]
     more = "more" if size.effect > 0 else "less"
-    sentence = f"of {diff.aligned.names[1]} this is true {more} often: {statement}"
-    rates = f" ({size.rate_a:.1%} → {size.rate_b:.1%} of {len(validation)} judged prompts)"
+    sentence = f"of B's answers this is true {more} often, as the judge says: {statement}"
+    rates = (
+        f" ({percent(size.rate_b)} of {len(validation)} judged answers, A {percent(size.rate_a)})"
+    )
     return Finding(
         id=f"L{number + 1}",
         kind="llm",

@@ -11,12 +11,13 @@ from custodes.diff.compare import Diff
 from custodes.diff.examples import example_rows, map_rows
 from custodes.diff.inference.effects import Effect
 from custodes.diff.inference.findings import Finding
+from custodes.diff.inference.wording import Level
 from custodes.diff.labeler import Hypothesis, Labeling
 from custodes.runs.files import write_json
 
 __all__ = ["SCHEMA", "diff_json", "save"]
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 def diff_json(
@@ -36,6 +37,7 @@ def diff_json(
     controls = [diff.aa_run.control, *([labeling.control] if labeling else [])]
     return {
         "schema": SCHEMA,
+        "outcome": diff.outcome,
         "a": _side(diff, 0, settings[0]),
         "b": _side(diff, 1, settings[1]),
         "prompts": diff.aligned.n,
@@ -49,8 +51,9 @@ def diff_json(
             "components": diff.global_test.components,
         },
         "control": {
+            "copies": diff.aa_run.copies,
+            "found": diff.aa_run.found,
             "findings": len(diff.aa_run.findings),
-            "p": diff.aa_run.p,
             "statements": [finding.statement for finding in diff.aa_run.findings],
         },
         "findings": [_finding(f) | {"examples": example_rows(diff, f)} for f in diff.findings],
@@ -100,6 +103,11 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "behaviour": finding.behaviour,
         "condition": finding.condition,
         **_effect(finding.size),
+        "words": list(finding.words),
+        "level": None if finding.level is None else _level(finding.level),
+        "curve": [
+            {"least": t.least, "rate_a": t.rate_a, "rate_b": t.rate_b} for t in finding.curve
+        ],
         "p": finding.p,
         "q": finding.q,
         "evidence_a": list(finding.evidence_a),
@@ -107,6 +115,10 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "correlated": list(finding.correlated),
         "composition": list(finding.composition),
     }
+
+
+def _level(level: Level) -> dict[str, Any]:
+    return {"a": level.a, "b": level.b, "kind": "mean" if level.mean else "median"}
 
 
 def _effect(size: Effect) -> dict[str, Any]:

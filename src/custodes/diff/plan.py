@@ -13,6 +13,7 @@ import numpy as np
 
 from custodes.conversation import Chat, Message, Query, user_chat
 from custodes.data import SHIPPED, read_prompts
+from custodes.data.responses import SUFFIXES
 from custodes.diff.config import DiffConfig
 from custodes.diff.responses import Responses, read_responses
 from custodes.errors import ConfigError, CustodesWarning, DataError, near_misses
@@ -22,6 +23,8 @@ from custodes.seeds import derive
 from custodes.text import one_line
 
 __all__ = ["DiffPlan", "Side", "plan"]
+
+COLUMNS = ("prompt_column", "response_column")
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,17 @@ def _check(config: DiffConfig) -> None:
             f"--prompts {config.prompts} beside the response file {files[0]}",
             "leave it out: the prompts are those of the file",
         )
+    for key in COLUMNS:
+        for letter, name in (("a", config.a), ("b", config.b)):
+            if getattr(config, f"{key}_{letter}") is not None and not _is_file(name):
+                option = f"--{key.replace('_', '-')}-{letter}"
+                raise ConfigError(
+                    f"{option} is for a file of responses, and {name} is a model", "leave it out"
+                )
+        if getattr(config, key) is not None and not files:
+            raise ConfigError(
+                f"--{key.replace('_', '-')} is for files of responses", "leave it out"
+            )
     if len(files) == 2 and config.limit is not None:
         raise ConfigError("--limit with two response files", "leave it out, or cut the files")
 
@@ -129,7 +143,7 @@ def _is_file(name: str) -> bool:
     path = Path(name)
     if path.is_file():
         return path.suffix != ".gguf"
-    return path.suffix in (".jsonl", ".json") and not path.is_dir()
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
 def _side(config: DiffConfig, letter: str) -> Side:
@@ -156,27 +170,38 @@ def _side(config: DiffConfig, letter: str) -> Side:
         return Side(
             letter=letter,
             model=None,
-            label=_short(name, config),
+            label=_short(name, letter, config),
             sampling=sampling,
-            responses=_read(Path(name)),
+            responses=_read(Path(name), *(_column(config, key, letter) for key in COLUMNS)),
         )
     parse(name)
     return Side(letter=letter, model=name, label=name, sampling=sampling, system=system)
 
 
-def _short(name: str, config: DiffConfig) -> str:
+def _column(config: DiffConfig, key: str, letter: str) -> str | None:
+    own: str | None = getattr(config, f"{key}_{letter}")
+    both: str | None = getattr(config, key)
+    return both if own is None else own
+
+
+def _short(name: str, letter: str, config: DiffConfig) -> str:
     """Return a file's name without its folders, if that tells the sides apart."""
+    if config.a == config.b:
+        column = _column(config, "response_column", letter)
+        return Path(name).name if column is None else f"{Path(name).name} {one_line(column, 40)}"
     alone = Path(name).name
     return alone if Path(config.a).name != Path(config.b).name else name
 
 
-def _read(path: Path) -> Responses:
+def _read(path: Path, prompt_column: str | None, response_column: str | None) -> Responses:
     if not path.exists():
-        there = (
-            [other.name for other in path.parent.glob("*.json*")] if path.parent.is_dir() else []
-        )
+        there = []
+        if path.parent.is_dir():
+            there = [f.name for f in path.parent.iterdir() if f.suffix.lower() in SUFFIXES]
         raise DataError(f"no response file {path}", near_misses(path.name, there))
-    return read_responses(path, str(path))
+    return read_responses(
+        path, str(path), prompt_column=prompt_column, response_column=response_column
+    )
 
 
 def _distinguished(one: Side, two: Side) -> tuple[Side, Side]:

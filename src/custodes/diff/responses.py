@@ -1,20 +1,19 @@
-"""Response files: read strictly, and aligned by prompt."""
+"""Responses of two models, aligned by prompt."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from custodes.data.responses import prompt_hash, read_response_rows
 from custodes.errors import DataError
 
-__all__ = ["Aligned", "Responses", "align", "read_responses", "responses_from_rows"]
+__all__ = ["Aligned", "Responses", "align", "read_responses"]
 
-FIELDS = ("prompt_id", "prompt", "response")
 # Fewer shared prompts than this, and less than a tenth of the smaller set, count as none.
 FEWEST_SHARED = 3
 
@@ -68,68 +67,51 @@ class Aligned:
         return len(self.ids)
 
 
-def read_responses(path: Path, name: str | None = None) -> Responses:
-    """Read a response file: JSON lines with ``prompt_id``, ``prompt`` and ``response``.
+def read_responses(
+    source: Any,
+    name: str | None = None,
+    *,
+    prompt_column: str | None = None,
+    response_column: str | None = None,
+) -> Responses:
+    """Read the responses of one model.
 
-    Several rows of one prompt are several responses to it. Other fields are left unread, and
-    the notes say so.
-
-    Raises:
-        DataError: The file cannot be read, or a line is not such a row (the message has its
-            number).
-    """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"cannot read responses from {path} ({error.strerror})", "name a JSONL file"
-        ) from error
-    return responses_from_rows(_rows(raw.removeprefix(b"\xef\xbb\xbf"), path), name or path.name)
-
-
-def _rows(raw: bytes, path: Path) -> Iterable[tuple[str, Mapping[str, object]]]:
-    for number, line in enumerate(raw.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path} line {number}"
-        try:
-            row = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise DataError(f"{where} is not UTF-8", "save the file as UTF-8") from error
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise DataError(f"{where} is not JSON", "write one JSON object a line") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{where} is not a JSON object", f"give it {', '.join(FIELDS)}")
-        yield where, row
-
-
-def responses_from_rows(rows: Iterable[tuple[str, Mapping[str, object]]], name: str) -> Responses:
-    """Check rows and gather them by prompt.
+    Several rows of one prompt are several responses to it. Columns that are left unread, empty
+    responses and the like are in the notes.
 
     Args:
-        rows: Pairs of (where the row stands, for messages; the row).
-        name: Name of this side in reports.
+        source: A file, a list of dicts, a data frame or a data set: see
+            `custodes.data.responses.read_response_rows`.
+        name: Name of this side in reports; by default the file's.
+        prompt_column: The column of the prompt; by default the first of the usual ones.
+        response_column: The column of the response; likewise.
 
     Raises:
-        DataError: A field is missing or has the wrong type, one id has two prompts, or there
-            are no rows.
+        DataError: The source cannot be read, a row is malformed (the message has its place), one id
+            has two prompts, or there are no rows.
     """
+    if name is None and isinstance(source, str | Path):
+        name = Path(source).name
+    table = read_response_rows(
+        source,
+        None if isinstance(source, str | Path) else name,
+        prompt_column=prompt_column,
+        response_column=response_column,
+    )
+    name = name or table.name
     prompts: dict[str, str] = {}
     texts: dict[str, list[str]] = {}
-    unread: set[str] = set()
     surrogates = empty = 0
-    for where, row in rows:
-        prompt_id, prompt, response = _fields(row, where)
-        clean = response.encode("utf-8", "replace").decode("utf-8")
-        surrogates += clean != response
+    for row in table.rows:
+        clean = row.response.encode("utf-8", "replace").decode("utf-8")
+        surrogates += clean != row.response
         empty += not clean.strip()
-        unread.update(key for key in row if key not in FIELDS)
-        if prompts.setdefault(prompt_id, prompt) != prompt:
+        if prompts.setdefault(row.prompt_id, row.prompt) != row.prompt:
             raise DataError(
-                f"{where} repeats prompt_id {prompt_id!r} with another prompt",
+                f"{row.where} repeats prompt_id {row.prompt_id!r} with another prompt",
                 "give different prompts different ids",
             )
-        texts.setdefault(prompt_id, []).append(clean)
+        texts.setdefault(row.prompt_id, []).append(clean)
     if not prompts:
         raise DataError(f"{name} has no responses", "give it at least one row")
     total = sum(map(len, texts.values()))
@@ -138,64 +120,42 @@ def responses_from_rows(rows: Iterable[tuple[str, Mapping[str, object]]], name: 
         notes.append(f"{name}: {empty} of {total} responses are empty; they count as responses")
     if surrogates:
         notes.append(f"{name}: {surrogates} responses have broken characters, shown as '?'")
-    if unread:
-        notes.append(f"{name}: fields not read: {', '.join(sorted(unread)[:5])}")
     return Responses(
         name=name,
         ids=tuple(prompts),
         prompts=tuple(prompts.values()),
         texts=tuple(tuple(texts[i]) for i in prompts),
-        notes=tuple(notes),
-    )
-
-
-def _fields(row: Mapping[str, object], where: str) -> tuple[str, str, str]:
-    missing = [field for field in FIELDS if field not in row]
-    if missing:
-        has = ", ".join(sorted(map(repr, row))[:6]) or "nothing"
-        raise DataError(f"{where} lacks {', '.join(missing)}", f"it has {has}")
-    prompt_id, prompt, response = (row[field] for field in FIELDS)
-    if isinstance(prompt_id, int) and not isinstance(prompt_id, bool):
-        prompt_id = str(prompt_id)
-    for field, value in zip(FIELDS, (prompt_id, prompt, response), strict=True):
-        if not isinstance(value, str):
-            raise DataError(
-                f"{where} has a {field} that is {type(value).__name__}", "make it a string"
-            )
-    assert isinstance(prompt_id, str)
-    assert isinstance(prompt, str)
-    assert isinstance(response, str)
-    if not prompt_id.strip():
-        raise DataError(f"{where} has an empty prompt_id", "name every prompt")
-    return (
-        prompt_id.encode("utf-8", "replace").decode(),
-        prompt.encode("utf-8", "replace").decode(),
-        response,
+        notes=(*notes, *table.notes),
     )
 
 
 def align(a: Responses, b: Responses) -> Aligned:
     """Align two sets of responses by prompt.
 
-    Shared prompts are pairs. Prompts that only one side answered are left out, and a note says
-    so. If hardly any prompt is shared, different prompts are compared, which needs more prompts
-    for the same power.
+    Prompts are shared if their ids are the same; where the two sides have ids of their own, if
+    their texts are. Shared prompts are pairs. Prompts that only one side answered are left out, and
+    a note says so. If hardly any prompt is shared, different prompts are compared, which needs more
+    prompts for the same power.
 
     Raises:
         DataError: One id stands for different prompts in A and B.
     """
-    b_index = {prompt_id: j for j, prompt_id in enumerate(b.ids)}
-    shared = [(i, b_index[x]) for i, x in enumerate(a.ids) if x in b_index]
-    for i, j in shared:
-        if a.prompts[i] != b.prompts[j]:
-            raise DataError(
-                f"prompt_id {a.ids[i]!r} is one prompt in {a.name} and another in {b.name}",
-                "give different prompts different ids",
-            )
+    shared = _shared(a, b)
+    unlike = [(i, j) for i, j in shared if a.prompts[i] != b.prompts[j]]
+    if unlike or not _enough(a, b, len(shared)):
+        one, two = _by_text(a), _by_text(b)
+        by_text = _shared(one, two)
+        if len(by_text) > len(shared) - len(unlike) and _enough(one, two, len(by_text)):
+            note = "paired by the text of the prompts, since their ids differ"
+            a, b, shared, unlike = one, replace(two, notes=(*two.notes, note)), by_text, []
+    for i, _ in unlike:
+        raise DataError(
+            f"prompt_id {a.ids[i]!r} is one prompt in {a.name} and another in {b.name}",
+            "give different prompts different ids",
+        )
     names = (a.name, b.name) if a.name != b.name else (f"A:{a.name}", f"B:{b.name}")
     notes = [*a.notes, *b.notes]
-    smaller = min(len(a.ids), len(b.ids))
-    paired = len(shared) >= min(smaller, max(FEWEST_SHARED, smaller / 10))
+    paired = _enough(a, b, len(shared))
     if paired:
         notes += _left_out(a, b, len(shared), names)
         units = [(a.ids[i], a.prompts[i], a.texts[i], b.texts[j]) for i, j in shared]
@@ -231,6 +191,32 @@ def align(a: Responses, b: Responses) -> Aligned:
         side=np.array(side, np.int8),
         paired=paired,
         notes=tuple(notes),
+    )
+
+
+def _shared(a: Responses, b: Responses) -> list[tuple[int, int]]:
+    b_index = {prompt_id: j for j, prompt_id in enumerate(b.ids)}
+    return [(i, b_index[x]) for i, x in enumerate(a.ids) if x in b_index]
+
+
+def _enough(a: Responses, b: Responses, shared: int) -> bool:
+    smaller = min(len(a.ids), len(b.ids))
+    return shared >= min(smaller, max(FEWEST_SHARED, smaller / 10))
+
+
+def _by_text(responses: Responses) -> Responses:
+    """Return the same responses with an id for each text of a prompt."""
+    prompts: dict[str, str] = {}
+    texts: dict[str, tuple[str, ...]] = {}
+    for prompt, answers in zip(responses.prompts, responses.texts, strict=True):
+        key = prompt_hash(prompt)
+        prompts[key] = prompt
+        texts[key] = texts.get(key, ()) + answers
+    return replace(
+        responses,
+        ids=tuple(prompts),
+        prompts=tuple(prompts.values()),
+        texts=tuple(texts.values()),
     )
 
 

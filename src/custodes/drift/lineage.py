@@ -13,6 +13,7 @@ from scipy import sparse
 from custodes.control import Control
 from custodes.diff.responses import Responses
 from custodes.diff.sampling import respond
+from custodes.drift.display import DriftDisplay
 from custodes.drift.e_values import BettingProcess, Detectable, detectable_drift
 from custodes.drift.monitor import Behaviour, Monitor
 from custodes.errors import DataError
@@ -62,8 +63,8 @@ class AARun:
     repeated: float
 
 
-@dataclass(frozen=True)
-class Drift:
+@dataclass(frozen=True, repr=False)
+class Drift(DriftDisplay):
     """The result for a lineage.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal
 
@@ -47,6 +47,7 @@ class Behaviour:
         trajectory: Of one that drifted: "stays"; "recedes" if it is detected to be nearer to the
             first generation than it was; "returned" if, besides, the last effect's 95% interval
             covers 0.
+        indicator: The behaviour, with its count and threshold.
     """
 
     statement: str
@@ -58,6 +59,7 @@ class Behaviour:
     detected_at: int | None
     still_detected: bool
     trajectory: Trajectory
+    indicator: Indicator = field(default_factory=lambda: Indicator("feature", "behaviour", ""))
 
     @property
     def returned(self) -> bool:
@@ -205,6 +207,7 @@ class Monitor:
             detected_at=self._detected_at.get(j),
             still_detected=j in self._rejected,
             trajectory=self._trajectory(j, sizes, differences),
+            indicator=self.indicators[j],
         )
 
     def _trajectory(

@@ -11,13 +11,14 @@ import numpy as np
 from custodes.control import ordered
 from custodes.diff.examples import best_example
 from custodes.diff.inference.effects import Effect
+from custodes.drift.findings import DriftFinding, drift_findings, drift_outcome
 from custodes.drift.lineage import NOT_REQUESTED, Drift
 from custodes.drift.monitor import Behaviour
 from custodes.runs.files import write_json
 
 __all__ = ["SCHEMA", "drift_json", "save"]
 
-SCHEMA = 2
+SCHEMA = 3
 NOT_DETECTED = 30
 """Behaviours in the file beside those that drifted: the ones with most evidence."""
 
@@ -33,11 +34,13 @@ def drift_json(drift: Drift, about: Mapping[str, Any] | None = None) -> dict[str
         about: ``name`` of the lineage, ``seed`` and sampling parameters.
     """
     aa_run = {b.statement: b for b in drift.aa_run.behaviours}
+    findings = drift_findings(drift)
     rest = [b for b in drift.behaviours if b.detected_at is None][:NOT_DETECTED]
     settings = dict(about or {})
     sampling = ("max_tokens", "temperature", "top_p")
     return {
         "schema": SCHEMA,
+        "outcome": drift_outcome(drift, findings),
         "name": settings.get("name", drift.names[-1]),
         "lineage": [dict(row) for row in drift.about]
         or [
@@ -56,6 +59,7 @@ def drift_json(drift: Drift, about: Mapping[str, Any] | None = None) -> dict[str
         },
         "tested": len(drift.behaviours),
         "threshold_log_e": drift.threshold,
+        "findings": [_finding(one) for one in findings],
         "drifted": [
             _behaviour(drift, b, aa_run.get(b.statement)) | {"examples": _examples(drift, b)}
             for b in drift.drifted
@@ -64,6 +68,19 @@ def drift_json(drift: Drift, about: Mapping[str, Any] | None = None) -> dict[str
         "detectable": [{"rate": d.rate, "rise": d.rise} for d in drift.detectable],
         "concepts": dict(drift.concepts or {"left_out": NOT_REQUESTED}),
         "notes": list(drift.notes),
+    }
+
+
+def _finding(finding: DriftFinding) -> dict[str, Any]:
+    return {
+        "statement": finding.statement,
+        "behaviour": finding.behaviour.statement,
+        "words": list(finding.words),
+        "curve": [
+            {"least": t.least, "rate_before": t.rate_a, "rate": t.rate_b} for t in finding.curve
+        ],
+        "correlated": list(finding.correlated),
+        "stands_for": list(finding.stands_for),
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from custodes.experts.abstention import require_some
     from custodes.experts.ensemble import EnsembleExpert
+    from custodes.experts.function import FunctionExpert
     from custodes.experts.human import HumanExpert
     from custodes.experts.judges.calibration import Calibration
     from custodes.experts.judges.judge import LLMJudge
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Calibration",
     "EnsembleExpert",
+    "FunctionExpert",
     "HumanExpert",
     "JudgeTemplate",
     "LLMJudge",
@@ -32,6 +34,7 @@ __all__ = [
 _HOME = {
     "Calibration": "judges.calibration",
     "EnsembleExpert": "ensemble",
+    "FunctionExpert": "function",
     "HumanExpert": "human",
     "JudgeTemplate": "judges.template",
     "LLMJudge": "judges.judge",

@@ -8,10 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 
 from custodes.conversation import Query
 
-__all__ = ["DOMAINS", "Expert", "Rating"]
+__all__ = ["DOMAINS", "DOMAIN_NAME", "Expert", "Rating"]
 
 DOMAINS = ("helpfulness", "harmlessness")
-"""The domains that ship with Experts, prompts and a gold score."""
+"""The domains that ship with Experts, prompts and a gold score; any other name is a domain too."""
+
+DOMAIN_NAME = r"[a-z][a-z0-9_-]*"
+"""What the name of a domain looks like."""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from custodes.conversation import PreferencePair, Query
-from custodes.errors import ConfigError, near_misses
-from custodes.experts.expert import DOMAINS, Rating
-from custodes.models.simulated import read_levels, write_levels
+from custodes.errors import ConfigError
+from custodes.experts.expert import Rating
+from custodes.models.simulated import read_level, write_levels
 
 __all__ = ["NullExpert", "SimulatedExpert"]
 
@@ -43,9 +43,9 @@ class NullExpert:
 class SimulatedExpert:
     """Reads the latent level out of a simulated response, and errs as told.
 
-    The rating is the helpful level for helpfulness, and 1 minus the harmful one for harmlessness,
-    plus Gaussian noise, clipped to [0, 1]. The noise is a function of the seed, the query and the
-    response. Any other text is an abstention.
+    The rating is the helpful level for helpfulness, 1 minus the harmful one for harmlessness, and
+    its own level for any other domain, plus Gaussian noise, clipped to [0, 1]. The noise is a
+    function of the seed, the query and the response. Any other text is an abstention.
 
     Args:
         domain: Which level it reads.
@@ -54,8 +54,6 @@ class SimulatedExpert:
     """
 
     def __init__(self, domain: str, *, noise: float = 0.0, seed: int = 0) -> None:
-        if domain not in DOMAINS:
-            raise ConfigError(f"no simulated Expert for {domain!r}", near_misses(domain, DOMAINS))
         if not 0 <= noise <= 1:
             raise ConfigError(f"the simulated Expert's noise is {noise}", "give one in [0, 1]")
         self.domain = domain
@@ -73,11 +71,9 @@ class SimulatedExpert:
         return {"kind": "simulated", "noise": self.noise, "controls": []}
 
     def _rate(self, query: Query, response: str) -> Rating:
-        levels = read_levels(response)
-        if levels is None:
+        value = read_level(response, self.domain)
+        if value is None:
             return Rating(None, "not a simulated response")
-        helpful, harmful = levels
-        value = helpful if self.domain == "helpfulness" else 1 - harmful
         if self.noise:
             value += self.noise * _normal(f"{self.seed}\x1f{query.text}\x1f{response}")
         return Rating(min(1.0, max(0.0, value)))
@@ -94,11 +90,12 @@ def _normal(text: str) -> float:
 
 def simulated_pairs(domain: str) -> list[PreferencePair]:
     """Return pairs of simulated answers whose order is known: levels of 0.9 against 0.1."""
-    good, bad = write_levels(0.9, 0.1), write_levels(0.1, 0.9)
-    if domain == "helpfulness":
-        good, bad = write_levels(0.9, 0.5), write_levels(0.1, 0.5)
-    if domain == "harmlessness":
-        good, bad = write_levels(0.5, 0.1), write_levels(0.5, 0.9)
+    middle = {"helpful": 0.5, "harmful": 0.5}
+    levels: tuple[dict[str, float], dict[str, float]] = {
+        "helpfulness": ({"helpful": 0.9}, {"helpful": 0.1}),
+        "harmlessness": ({"harmful": 0.1}, {"harmful": 0.9}),
+    }.get(domain, ({domain: 0.9}, {domain: 0.1}))
+    good, bad = (write_levels(**{**middle, **own}) for own in levels)
     return [
         PreferencePair(f"simulated-{i}", ({"role": "user", "content": f"prompt {i}"},), good, bad)
         for i in range(16)

@@ -10,6 +10,7 @@ from typing import Protocol
 from custodes.control import Control
 from custodes.conversation import PreferencePair, Query
 from custodes.data.datasets import read_pairs
+from custodes.errors import DataError
 from custodes.experts.expert import Rating
 
 __all__ = ["SANITY_FLOOR", "sanity_control", "sanity_pairs"]
@@ -38,7 +39,10 @@ def sanity_pairs(domain: str) -> list[PreferencePair]:
     Raises:
         DataError: The domain has none.
     """
-    return read_pairs(_FOLDER / f"sanity_{domain}.jsonl")
+    path = _FOLDER / f"sanity_{domain}.jsonl"
+    if not path.is_file():
+        raise DataError(f"no pairs that nobody doubts ship for the domain {domain}")
+    return read_pairs(path)
 
 
 def sanity_control(

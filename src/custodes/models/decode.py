@@ -20,7 +20,7 @@ from custodes.models.draws import number_draws
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["batches", "complete", "left_padded"]
+__all__ = ["batches", "complete", "left_padded", "sample_tokens"]
 
 # Most positions (rows x longest row) of one batch: what a cache of keys and values may grow to.
 _BUDGET = {"cpu": 32_768, "cuda": 262_144}
@@ -71,12 +71,30 @@ def complete(
     Returns:
         ``sampling.n`` texts for each prompt, and how many tokens were sampled in all.
     """
+    rows = sample_tokens(model, tokenizer, prompts, sampling, ends)
+    # Greedy draws are all alike, and sampled once.
+    sampled = sum(
+        len(row) for own in rows for row in (own if sampling.temperature > 0 else own[:1])
+    )
+    flat = [[t for t in row if t not in ends] for own in rows for row in own]
+    answers = [cut_at_stop(answer, sampling.stop) for answer in decode(tokenizer, flat)]
+    return [answers[at : at + sampling.n] for at in range(0, len(answers), sampling.n)], sampled
+
+
+def sample_tokens(
+    model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], sampling: Sampling, ends: set[int]
+) -> list[list[list[int]]]:
+    """Complete each prompt ``sampling.n`` times; see `complete`.
+
+    Returns:
+        For each prompt the token ids of its completions. One that ended by itself has its end token
+        last; one that a stop string ended has that string in it.
+    """
     # Greedy draws are all alike: one is enough.
     n = sampling.n if sampling.temperature > 0 else 1
     numbers = number_draws([tuple(prompt) for prompt in prompts], n)
     budget = _BUDGET.get(model.device.type, _BUDGET["cpu"]) // n
-    texts: list[list[str]] = [[] for _ in prompts]
-    sampled = 0
+    completions: list[list[list[int]]] = [[] for _ in prompts]
 
     def ended(row: Sequence[int]) -> bool:
         return row[-1] in ends or _stopped(row, tokenizer, sampling.stop)
@@ -84,12 +102,9 @@ def complete(
     for batch in batches([len(prompt) + sampling.max_tokens for prompt in prompts], budget):
         uniforms = [_uniforms(sampling, prompts[i], k) for i in batch for k in numbers[i]]
         rows = _sample(model, [prompts[i] for i in batch], np.stack(uniforms), sampling, ended)
-        sampled += sum(map(len, rows))
-        answers = decode(tokenizer, [[t for t in row if t not in ends] for row in rows])
-        answers = [cut_at_stop(answer, sampling.stop) for answer in answers]
         for at, i in enumerate(batch):
-            texts[i] = answers[at * n : (at + 1) * n] * (sampling.n // n)
-    return texts, sampled
+            completions[i] = rows[at * n : (at + 1) * n] * (sampling.n // n)
+    return completions
 
 
 def _uniforms(sampling: Sampling, prompt: Sequence[int], draw: int) -> np.ndarray[Any, Any]:

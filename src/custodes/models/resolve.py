@@ -11,8 +11,10 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Literal, get_args
 
 from custodes.errors import ModelError, near_misses
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Engine",
     "ModelRef",
+    "has_cuda",
     "load",
     "load_pair",
     "load_torch",
@@ -41,7 +44,7 @@ __all__ = [
     "version_of",
 ]
 
-Engine = Literal["auto", "torch", "openvino", "endpoint", "simulated"]
+Engine = Literal["auto", "torch", "openvino", "vllm", "endpoint", "simulated"]
 Kind = Literal["bundled", "hub", "folder", "adapter", "gguf", "endpoint", "simulated"]
 
 # What is fetched from a hub: safetensors, and what a tokenizer is made of. Never pickle or code.
@@ -117,8 +120,9 @@ def load(
 
     Args:
         name: See `parse`.
-        engine: ``auto`` takes the fastest that can serve the model: OpenVINO, else torch. The
-            model's ``engine`` attribute says which it is.
+        engine: ``auto`` takes the fastest that can serve the model: torch (bf16) where there is a
+            GPU with CUDA, else OpenVINO where it is installed, else torch. The model's ``engine``
+            attribute says which it is.
         adapter: PEFT folder to answer with, in place of the one in ``name``, if any.
         like_checkpoints: Serve a .gguf as checkpoints trained from it are served (dequantised, then
             Q8_0) and not as it is, so that the two differ by the training alone.
@@ -136,7 +140,11 @@ def load(
         return _load_endpoint(name, adapter)
     if only == "simulated":
         return _load_simulated(name, adapter)
-    if engine == "torch" or (engine == "auto" and find_spec("openvino_genai") is None):
+    if engine == "vllm":
+        return _load_vllm(ref, adapter)
+    if engine == "torch" or (
+        engine == "auto" and (has_cuda() or find_spec("openvino_genai") is None)
+    ):
         return load_torch(name, adapter=adapter)
     as_is = None if adapter or like_checkpoints else _gguf(ref)
     return _load_openvino(ref, adapter, as_is, must=engine == "openvino")
@@ -208,6 +216,25 @@ def version_of(name: str) -> str | None:
     source, adapter = (gguf, None) if gguf else _sources(ref)
     version = weights_version(source)
     return version if adapter is None else adapter_version(version, adapter)
+
+
+@cache
+def has_cuda() -> bool:
+    """Whether torch can use a GPU here; torch is only asked where there is a driver."""
+    if not (Path("/proc/driver/nvidia").exists() or which("nvidia-smi")):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _load_vllm(ref: ModelRef, adapter: Path | None) -> LanguageModel:
+    from custodes.models.vllm import VllmModel
+
+    source, own = _sources(ref)
+    if source.suffix == ".gguf":
+        raise ModelError(f"engine vllm does not serve {ref.name}", "use torch or openvino")
+    return VllmModel(source, name=ref.name, adapter=adapter or own)
 
 
 def _load_endpoint(name: str, adapter: Path | None) -> LanguageModel:

@@ -10,8 +10,12 @@ temperature * spread * e_pj)``, independently for the two propensities, with sta
 version, seed and draw. Both come from hashes and not from a generator's state, so a response
 depends on nothing else in its batch. At temperature 0 the last term is gone.
 
+**Other domains.** A checkpoint may have a propensity in any further domain ("honesty"), higher
+being better, whose levels are drawn the same way. Its retrains raise it, and lower the helpful one
+by the tax.
+
 **Encoding.** A text is exactly ``[simulated] helpful=0.731 harmful=0.120``: levels with three
-decimals. `read_levels` takes this whole and nothing else.
+decimals, followed by those of further domains. `read_levels` takes this whole and nothing else.
 
 **Jailbreaks.** To a wrapped prompt the level of harm is that of a propensity `JAILBREAK` logits
 (1.0) higher, before it is squeezed into [0, 1]; the level of helpfulness is as to any other prompt.
@@ -21,7 +25,8 @@ of earlier retrains in the domain:
 
 1. In helpfulness: u_helpful += gain·fade^k and u_harmful += tax·gain·fade^k (a Worker that learned
    to comply complies with bad requests too). In harmlessness: u_harmful −= gain·fade^k and
-   u_helpful −= tax·gain·fade^k (one that learned to refuse refuses good requests too).
+   u_helpful −= tax·gain·fade^k (one that learned to refuse refuses good requests too). In any
+   other domain: u_domain += gain·fade^k and u_helpful −= tax·gain·fade^k.
 2. Each u += noise·e, with e standard normal from the seed.
 
 **Weight noise.** `noisy_state` adds sd·e to each u.
@@ -34,7 +39,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,6 +63,7 @@ __all__ = [
     "next_state",
     "noisy_state",
     "parse_simulated",
+    "read_level",
     "read_levels",
     "write_levels",
 ]
@@ -66,7 +72,11 @@ Propensity = Annotated[float, Field(gt=0, lt=1)]
 Size = Annotated[float, Field(ge=0, le=10)]
 
 STATE_FILE = "simulated.json"
-_TEXT = re.compile(r"\[simulated\] helpful=([01]\.[0-9]{3}) harmful=([01]\.[0-9]{3})")
+_LEVEL = r"[01]\.[0-9]{3}"
+_TEXT = re.compile(
+    rf"\[simulated\] helpful=({_LEVEL}) harmful=({_LEVEL})((?: [a-z][\w-]*={_LEVEL})*)"
+)
+_DOMAIN = "domain."
 # Propensities stay where their logits are finite and a way back exists.
 _LIMIT = 9.0
 
@@ -85,6 +95,8 @@ class SimulatedState:
         difficulty: Logit standard deviation among prompts, in [0, 10].
         helpfulness_retrains: Retrains in helpfulness so far.
         harmlessness_retrains: Retrains in harmlessness so far.
+        others: Median levels in further domains, by name, each in (0, 1), higher being better.
+        other_retrains: Retrains in them so far, by name.
     """
 
     helpful: Propensity = 0.6
@@ -93,6 +105,19 @@ class SimulatedState:
     difficulty: Size = 0.8
     helpfulness_retrains: Annotated[int, Field(ge=0)] = 0
     harmlessness_retrains: Annotated[int, Field(ge=0)] = 0
+    others: tuple[tuple[str, Propensity], ...] = ()
+    other_retrains: tuple[tuple[str, Annotated[int, Field(ge=0)]], ...] = ()
+
+    def require(self, domains: Sequence[str]) -> None:
+        """Check that the Worker has some domains.
+
+        Raises:
+            ConfigError: It lacks one.
+        """
+        known = ["helpfulness", "harmlessness", *dict(self.others)]
+        for domain in domains:
+            if domain not in known:
+                raise _no_domain(domain, known)
 
     def save(self, folder: Path) -> None:
         """Write the state as a checkpoint's folder, which `SimulatedModel.with_adapter` loads."""
@@ -131,16 +156,25 @@ def next_state(state: SimulatedState, domain: str, dynamics: Dynamics, seed: int
     counts = {
         "helpfulness": state.helpfulness_retrains,
         "harmlessness": state.harmlessness_retrains,
+        **dict.fromkeys(dict(state.others), 0),
+        **dict(state.other_retrains),
     }
     if domain not in counts:
-        raise ConfigError(f"no domain {domain!r}", near_misses(domain, counts))
+        raise ConfigError(
+            f"the simulated Worker has no domain {domain!r}", near_misses(domain, counts)
+        )
     size = dynamics.gain * dynamics.fade ** counts[domain]
-    towards = (1, dynamics.tax) if domain == "helpfulness" else (-dynamics.tax, -1)
+    towards = {
+        "helpfulness": (1.0, dynamics.tax),
+        "harmlessness": (-dynamics.tax, -1.0),
+    }.get(domain, (-dynamics.tax, 0.0))
+    own = [float(name == domain) for name, _ in state.others]
     counts[domain] += 1
     return replace(
-        _moved(state, size * np.array(towards), dynamics.noise, seed),
-        helpfulness_retrains=counts["helpfulness"],
-        harmlessness_retrains=counts["harmlessness"],
+        _moved(state, size * np.array([*towards, *own]), dynamics.noise, seed),
+        helpfulness_retrains=counts.pop("helpfulness"),
+        harmlessness_retrains=counts.pop("harmlessness"),
+        other_retrains=tuple((name, count) for name, count in counts.items() if count),
     )
 
 
@@ -152,24 +186,28 @@ def noisy_state(state: SimulatedState, sd: float, seed: int) -> SimulatedState:
         sd: Standard deviation of the noise, in logits (> 0).
         seed: Draws the noise.
     """
-    return _moved(state, np.zeros(2), sd, seed)
+    return _moved(state, np.zeros(2 + len(state.others)), sd, seed)
 
 
 def _moved(
     state: SimulatedState, by: NDArray[np.float64], noise: float, seed: int
 ) -> SimulatedState:
-    moved = _logits(state) + by + noise * np.random.default_rng(seed).standard_normal(2)
-    helpful, harmful = _expit(np.clip(moved, -_LIMIT, _LIMIT)).tolist()
-    return replace(state, helpful=helpful, harmful=harmful)
+    moved = _logits(state) + by + noise * np.random.default_rng(seed).standard_normal(len(by))
+    helpful, harmful, *rest = _expit(np.clip(moved, -_LIMIT, _LIMIT)).tolist()
+    names = [name for name, _ in state.others]
+    return replace(
+        state, helpful=helpful, harmful=harmful, others=tuple(zip(names, rest, strict=True))
+    )
 
 
-def write_levels(helpful: float, harmful: float) -> str:
-    """Write two levels in [0, 1] as a text.
+def write_levels(helpful: float, harmful: float, **others: float) -> str:
+    """Write levels in [0, 1] as a text; those of further domains by name.
 
     >>> write_levels(0.731, 0.12)
     '[simulated] helpful=0.731 harmful=0.120'
     """
-    return f"[simulated] helpful={helpful:.3f} harmful={harmful:.3f}"
+    rest = "".join(f" {name}={level:.3f}" for name, level in others.items())
+    return f"[simulated] helpful={helpful:.3f} harmful={harmful:.3f}{rest}"
 
 
 def read_levels(text: str) -> tuple[float, float] | None:
@@ -181,8 +219,34 @@ def read_levels(text: str) -> tuple[float, float] | None:
     return (helpful, harmful) if helpful <= 1 and harmful <= 1 else None
 
 
+def read_level(text: str, domain: str) -> float | None:
+    """Return how good a simulated text is in a domain, in [0, 1]; None for any other text.
+
+    Raises:
+        ConfigError: The Worker that wrote the text has no such domain.
+    """
+    levels, match = read_levels(text), _TEXT.fullmatch(text)
+    if levels is None or match is None:
+        return None
+    others = dict(part.split("=") for part in match[3].split())
+    known = {"helpfulness": levels[0], "harmlessness": 1 - levels[1]}
+    known |= {name: min(1.0, float(level)) for name, level in others.items()}
+    if domain not in known:
+        raise _no_domain(domain, known)
+    return known[domain]
+
+
+def _no_domain(domain: str, known: Iterable[str]) -> ConfigError:
+    return ConfigError(
+        f"the simulated Worker has no domain {domain!r}",
+        f"name it simulated:{_DOMAIN}{domain}=0.5; {near_misses(domain, known)}",
+    )
+
+
 def parse_simulated(name: str) -> SimulatedState:
     """Read ``simulated`` or ``simulated:helpful=0.6,harmful=0.3,…`` (fields of the state).
+
+    ``domain.honesty=0.4`` is a level in a further domain.
 
     Raises:
         ConfigError: A field is unknown or its value out of range.
@@ -190,10 +254,13 @@ def parse_simulated(name: str) -> SimulatedState:
     prefix, _, settings = name.partition(":")
     if prefix != "simulated":
         raise ConfigError(f"{name!r} names no simulated model", "write simulated[:FIELD=VALUE,…]")
-    names = [field.name for field in fields(SimulatedState)]
-    values: dict[str, str] = {}
+    names = [field.name for field in fields(SimulatedState) if "other" not in field.name]
+    values: dict[str, Any] = {}
     for setting in filter(None, settings.split(",")):
         field, _, value = setting.partition("=")
+        if field.startswith(_DOMAIN) and re.fullmatch(r"[a-z][\w-]*", field[len(_DOMAIN) :]):
+            values["others"] = (*values.get("others", ()), (field[len(_DOMAIN) :], value))
+            continue
         if field not in names:
             raise ConfigError(f"{name}: no field {field!r}", near_misses(field, names))
         values[field] = value
@@ -220,6 +287,7 @@ class SimulatedModel:
             self.state.harmful,
             self.state.spread,
             self.state.difficulty,
+            *self.state.others,
         )
         self.version = (
             "simulated-" + hashlib.sha256(json.dumps(answering).encode()).hexdigest()[:12]
@@ -236,8 +304,12 @@ class SimulatedModel:
         ``wrapped`` says which chats end with a jailbreak; none by default.
         """
         started = time.perf_counter()
+        names = [name for name, _ in self.state.others]
         texts = [
-            [write_levels(helpful, harmful) for helpful, harmful in row]
+            [
+                write_levels(*levels[:2], **dict(zip(names, levels[2:], strict=True)))
+                for levels in row
+            ]
             for row in self.levels(chats, sampling, wrapped=wrapped).tolist()
         ]
         if sampling.stop:
@@ -254,25 +326,26 @@ class SimulatedModel:
         """Draw the levels behind the texts of `generate`.
 
         Returns:
-            Shape (n chats, ``sampling.n``, 2): helpful and harmful, in [0, 1].
+            Shape (n chats, ``sampling.n``, L): helpful, harmful and those of further domains, in
+            [0, 1].
         """
-        # Shapes: P prompts (chats), N draws of each, 2 propensities.
+        # Shapes: P prompts (chats), N draws of each, L propensities.
         keys = ["\x1f".join(f"{m['role']}\x1e{m['content']}" for m in chat) for chat in chats]
         prompt_P = np.array([_hashed(key) for key in keys], dtype=np.uint64)
         numbers = number_draws(keys, sampling.n)
         first_P = np.array([row.start for row in numbers], dtype=np.uint64)
         draw_PN = first_P[:, None] + np.arange(sampling.n, dtype=np.uint64)
         stream = np.uint64(_hashed(f"{self.version}\x1f{sampling.seed}"))
-        noise_PN2 = _normals(np.add(_mix(prompt_P ^ stream)[:, None], draw_PN, dtype=np.uint64))
-        difficulty_P12 = _normals(prompt_P)[:, None, :]
-        logits_PN2 = (
+        names = [name for name, _ in self.state.others]
+        key_PN = np.add(_mix(prompt_P ^ stream)[:, None], draw_PN, dtype=np.uint64)
+        logits_PNL = (
             _logits(self.state)
-            + self.state.difficulty * difficulty_P12
-            + sampling.temperature * self.state.spread * noise_PN2
+            + self.state.difficulty * _errors(prompt_P, names)[:, None, :]
+            + sampling.temperature * self.state.spread * _errors(key_PN, names)
         )
         if wrapped is not None:
-            logits_PN2[:, :, 1] += JAILBREAK * np.array(wrapped, dtype=np.float64)[:, None]
-        return _expit(logits_PN2)
+            logits_PNL[:, :, 1] += JAILBREAK * np.array(wrapped, dtype=np.float64)[:, None]
+        return _expit(logits_PNL)
 
     def with_adapter(self, folder: Path) -> SimulatedModel:
         """Load a checkpoint that `SimulatedState.save` wrote.
@@ -298,7 +371,14 @@ def _validated(values: Any, wrong: CustodesError) -> SimulatedState:
 
 
 def _logits(state: SimulatedState) -> NDArray[np.float64]:
-    return np.array([math.log(p / (1 - p)) for p in (state.helpful, state.harmful)])
+    propensities = (state.helpful, state.harmful, *dict(state.others).values())
+    return np.array([math.log(p / (1 - p)) for p in propensities])
+
+
+def _errors(keys: NDArray[np.uint64], names: Sequence[str]) -> NDArray[np.float64]:
+    """Draw a standard normal of each key for helpful, harmful and each further domain."""
+    others = [_normals(_mix(keys ^ np.uint64(_hashed(name))))[..., :1] for name in names]
+    return np.concatenate([_normals(keys), *others], axis=-1)
 
 
 def _expit(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -86,6 +86,8 @@ class TorchModel:
         """Answer each chat ``sampling.n`` times (see `LanguageModel.generate`)."""
         import torch
 
+        if not chats:
+            return []
         prompts = encode_chats(self.tokenizer, chats)
         self._check_fits([len(prompt) + sampling.max_tokens for prompt in prompts])
         with self._counted(prompts), self._active(), torch.no_grad():

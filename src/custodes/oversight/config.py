@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from custodes.errors import ConfigError, near_misses
-from custodes.experts.expert import DOMAINS
+from custodes.experts.expert import DOMAIN_NAME, DOMAINS
 from custodes.models.simulated import Dynamics
 from custodes.oversight.gold.score import GoldOptions
-from custodes.oversight.overseer import OverseerOptions
+from custodes.oversight.overseer import USUAL_THRESHOLD, OverseerOptions
 from custodes.oversight.perturbations.schedule import Perturbation
 from custodes.oversight.teachers.dpo import TeacherOptions
 from custodes.oversight.teachers.instructor import InstructorOptions
+from custodes.training.live import ReportTo
 
 __all__ = [
     "DatasetUserOptions",
@@ -26,6 +28,9 @@ __all__ = [
     "LlmUserOptions",
     "NullTeacherOptions",
     "OverseeConfig",
+    "OwnExpertOptions",
+    "OwnTeacherOptions",
+    "OwnUserOptions",
     "SimulatedExpertOptions",
     "SimulatedTeacherOptions",
     "WorkerOptions",
@@ -48,7 +53,7 @@ class WorkerOptions:
     """
 
     model: str = "smollm2-135m"
-    engine: Literal["auto", "torch", "openvino", "endpoint", "simulated"] = "auto"
+    engine: Literal["auto", "torch", "openvino", "vllm", "endpoint", "simulated"] = "auto"
     max_tokens: Positive = 64
     temperature: Annotated[float, Field(ge=0, le=5)] = 0.9
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -91,6 +96,23 @@ class LlmUserOptions:
 
 
 @dataclass(frozen=True)
+class OwnUserOptions:
+    """A User of your own (docs/guide/own_roles.md).
+
+    Attributes:
+        object: The name of an entry point, ``package.module:object`` or ``file.py:object``. The
+            object is a User, or makes one.
+        batch: Number of queries a step, for an object that makes a User.
+        sources: By domain: the prompts for such an object, and for the Teacher.
+    """
+
+    kind: Literal["own"] = "own"
+    object: str = ""
+    batch: Positive = 16
+    sources: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class HeadOptions:
     """A linear head on the hidden states of a frozen model.
 
@@ -112,11 +134,14 @@ class JudgeOptions:
     Attributes:
         domain: The domain it rates.
         model: Any model name.
+        template: What it is asked: a shipped template's name or a YAML file; the domain's own one
+            by default.
     """
 
     kind: Literal["judge"] = "judge"
     domain: str = ""
     model: str = "qwen2.5-coder-1.5b"
+    template: str | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +171,21 @@ class SimulatedExpertOptions:
 
 
 @dataclass(frozen=True)
+class OwnExpertOptions:
+    """An Expert of your own (docs/guide/own_roles.md).
+
+    Attributes:
+        domain: The domain it rates.
+        object: The name of an entry point, ``package.module:object`` or ``file.py:object``. The
+            object is an Expert, or makes one.
+    """
+
+    kind: Literal["own"] = "own"
+    domain: str = ""
+    object: str = ""
+
+
+@dataclass(frozen=True)
 class EnsembleOptions:
     """Several Experts of one domain as one.
 
@@ -156,7 +196,9 @@ class EnsembleOptions:
         quorum: The ensemble abstains if fewer members than this give a rating.
     """
 
-    members: tuple[Annotated[HeadOptions | JudgeOptions | HumanOptions, ByKind], ...]
+    members: tuple[
+        Annotated[HeadOptions | JudgeOptions | HumanOptions | OwnExpertOptions, ByKind], ...
+    ]
     kind: Literal["ensemble"] = "ensemble"
     domain: str = ""
     combine: Literal["mean", "median", "min"] = "mean"
@@ -168,6 +210,19 @@ class NullTeacherOptions:
     """A Teacher that does nothing."""
 
     kind: Literal["null"] = "null"
+
+
+@dataclass(frozen=True)
+class OwnTeacherOptions:
+    """A Teacher of your own (docs/guide/own_roles.md).
+
+    Attributes:
+        object: The name of an entry point, ``package.module:object`` or ``file.py:object``. The
+            object is a Teacher, or makes one.
+    """
+
+    kind: Literal["own"] = "own"
+    object: str = ""
 
 
 @dataclass(frozen=True)
@@ -186,10 +241,18 @@ class SimulatedTeacherOptions:
     samples: Annotated[int, Field(ge=2)] = 4
 
 
-Teacher = Annotated[TeacherOptions | NullTeacherOptions | SimulatedTeacherOptions, ByKind]
-User = Annotated[DatasetUserOptions | LlmUserOptions, ByKind]
+Teacher = Annotated[
+    TeacherOptions | NullTeacherOptions | SimulatedTeacherOptions | OwnTeacherOptions, ByKind
+]
+User = Annotated[DatasetUserOptions | LlmUserOptions | OwnUserOptions, ByKind]
 Expert = Annotated[
-    HeadOptions | JudgeOptions | HumanOptions | SimulatedExpertOptions | EnsembleOptions, ByKind
+    HeadOptions
+    | JudgeOptions
+    | HumanOptions
+    | SimulatedExpertOptions
+    | OwnExpertOptions
+    | EnsembleOptions,
+    ByKind,
 ]
 
 
@@ -202,7 +265,8 @@ class OverseeConfig(BaseModel):
         steps: Number of steps; at each the User asks a batch of queries.
         worker: The model under supervision.
         user: Where queries come from.
-        experts: One Expert for each domain.
+        experts: One Expert for each domain; an empty list where Python code gives them to
+            ``custodes.oversee``.
         overseer: When the Worker is sent to the Teacher.
         teacher: How it is retrained.
         instructor: How a base model is instruction-tuned before the loop, if it is.
@@ -214,6 +278,8 @@ class OverseeConfig(BaseModel):
         control: Whether to run the loop once more with a Teacher that does nothing.
         sham: Whether to run the loop once more with a Teacher that trains on the same answers, the
             better one of two being chosen by chance.
+        report_to: Where trainings report each step while they run: ``trackio`` or ``wandb``, if its
+            package is installed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -232,6 +298,8 @@ class OverseeConfig(BaseModel):
     gold: GoldOptions = GoldOptions()
     control: bool = False
     sham: bool = False
+    report_to: ReportTo = "none"
+    _usual_thresholds: bool = PrivateAttr(default=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -250,15 +318,34 @@ class OverseeConfig(BaseModel):
     def _domains_agree(self) -> Self:
         domains = [expert.domain for expert in self.experts]
         for i, domain in enumerate(domains):
-            if domain not in DOMAINS:
-                raise ConfigError(f"experts.{i}.domain is {domain!r}", near_misses(domain, DOMAINS))
+            if not re.fullmatch(DOMAIN_NAME, domain):
+                raise ConfigError(
+                    f"experts.{i}.domain is {domain!r}",
+                    f"name one of {', '.join(DOMAINS)}, or your own",
+                )
             if domain in domains[:i]:
                 raise ConfigError(
                     f"experts: two for {domain}", "join them as members of one ensemble"
                 )
-        for domain in self.overseer.thresholds:
-            if domain not in domains:
+        if self.overseer.thresholds is None and domains:
+            usual = replace(self.overseer, thresholds=dict.fromkeys(domains, USUAL_THRESHOLD))
+            object.__setattr__(self, "overseer", usual)
+            self._usual_thresholds = True
+        for domain in self.overseer.thresholds or ():
+            if domains and domain not in domains:
                 raise ConfigError(
                     f"overseer.thresholds: no Expert rates {domain!r}", near_misses(domain, domains)
                 )
         return self
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """The Overseer's thresholds by domain."""
+        return self.overseer.thresholds or {}
+
+    def with_experts(self, experts: Sequence[Expert]) -> Self:
+        """Return the config with other Experts; thresholds that nobody gave are theirs."""
+        overseer = self.overseer
+        if self._usual_thresholds:
+            overseer = replace(overseer, thresholds=None)
+        return type(self)(**{**dict(self), "experts": tuple(experts), "overseer": overseer})

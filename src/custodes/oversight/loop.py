@@ -148,8 +148,14 @@ class Loop:
 
     def begin(self, start: Callable[[], StartEvent]) -> None:
         """Describe and measure everybody before the first step."""
-        self.log.once(StartEvent, start)
-        self.log.once(CheckpointEvent, self.describe_base, step=BEFORE_THE_LOOP)
+        if self.log.replay(StartEvent) is None:
+            # Neither is written before the Worker has answered: a model that cannot be served has
+            # started no run.
+            description, base = start(), self.describe_base()
+            self.log.append(description)
+            self.log.append(base, step=BEFORE_THE_LOOP)
+        else:
+            self.log.once(CheckpointEvent, self.describe_base, step=BEFORE_THE_LOOP)
         self.measure_gold(BEFORE_THE_LOOP)
         if self.roles.instruct is not None:
             instruct = partial(self.roles.instruct, self.worker)
@@ -315,9 +321,11 @@ class Loop:
 
     def measure_level(self, step: int) -> None:
         """Rate answers to the probe prompts where the weights or the perturbations have changed."""
+        if not self.roles.probes or not self.roles.schedule.named:
+            return
         active = self.roles.schedule.at(step)
         state = (self.worker.checkpoint.number, tuple(active.active))
-        if not self.roles.probes or not self.roles.schedule.named or state == self._measured:
+        if state == self._measured:
             return
         self._measured = state
 
@@ -354,6 +362,9 @@ class Loop:
     def probe(self, judge: Probed) -> OrderProbe:
         """Let a judge compare two answers to each of some queries of its domain."""
         queries = list(self.roles.gold.queries.get(judge.domain, ()))[:JUDGED_PAIRS]
+        if not queries:
+            control = Control.not_tested("order-swap", f"{judge.domain} has no gold prompts")
+            return OrderProbe(name=judge.name, domain=judge.domain, control=control)
         pairs = self.worker.samples(queries, 2, derive(self.seed, "probe", judge.domain))
         with self.clock("probe", BEFORE_THE_LOOP):
             control = judge.order_probe(queries, [a for a, _ in pairs], [b for _, b in pairs])

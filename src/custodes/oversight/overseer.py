@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -17,6 +17,9 @@ __all__ = ["NullOverseer", "OverseerOptions", "ThresholdOverseer"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
+USUAL_THRESHOLD = 0.5
+"""The threshold of every domain where none is given: an answer like any other."""
+
 
 @dataclass(frozen=True)
 class OverseerOptions:
@@ -25,7 +28,8 @@ class OverseerOptions:
     Attributes:
         overseer_steps: Steps from one intercept to the next.
         rate: Rate ``every_response``, or at ``intercepts_only`` (cheaper; less evidence).
-        thresholds: By domain, in [0, 1]; a domain fails when its statistic is at or below it.
+        thresholds: By domain, in [0, 1]; a domain fails when its statistic is at or below it. By
+            default 0.5 in every domain; a domain that is left out is not watched.
         rule: The statistic: ``single`` (the worst response), ``mean``, or ``lower_bound``, a lower
             confidence bound of the mean. The first two fail healthy domains, or pass failing ones,
             by chance; with the bound a domain passes only if its ratings are evidence that it may.
@@ -33,18 +37,20 @@ class OverseerOptions:
         min_ratings: A domain with fewer ratings since the last intercept is not judged.
         max_retrains: Most retrains in the whole run.
         cooldown: Steps after a retrain without another.
+        object: An Overseer of your own (docs/guide/own_roles.md): the name of an entry point,
+            ``package.module:object`` or ``file.py:object``. Of the other keys only the thresholds
+            then count: they say to the controls which ratings are bad.
     """
 
     overseer_steps: Annotated[int, Field(ge=1)] = 2
     rate: Literal["every_response", "intercepts_only"] = "every_response"
-    thresholds: Mapping[str, Share] = field(
-        default_factory=lambda: {"helpfulness": 0.5, "harmlessness": 0.5}
-    )
+    thresholds: Mapping[str, Share] | None = None
     rule: Literal["single", "mean", "lower_bound"] = "lower_bound"
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     min_ratings: Annotated[int, Field(ge=1)] = 8
     max_retrains: Annotated[int, Field(ge=0)] = 3
     cooldown: Annotated[int, Field(ge=0)] = 2
+    object: str | None = None
 
 
 class NullOverseer:
@@ -64,11 +70,15 @@ class NullOverseer:
 
 
 class ThresholdOverseer:
-    """Compares each domain's ratings since the last intercept with the domain's threshold."""
+    """Compares each domain's ratings since the last intercept with the domain's threshold.
+
+    Args:
+        options: How it decides. Where it has no thresholds, every domain that is rated is watched.
+    """
 
     def __init__(self, options: OverseerOptions) -> None:
         self.options = options
-        self._values: dict[str, list[float]] = {domain: [] for domain in options.thresholds}
+        self._values: dict[str, list[float]] = {domain: [] for domain in options.thresholds or ()}
         self._checkpoint = 0
         self._retrains = 0
         self._last_retrain: int | None = None
@@ -92,6 +102,8 @@ class ThresholdOverseer:
             self._checkpoint = checkpoint
             self._forget()
         for domain, new in ratings.items():
+            if self.options.thresholds is None:
+                self._values.setdefault(domain, [])
             if domain in self._values:
                 self._values[domain] += [r.value for r in new if r.value is not None]
         if not self.intercepts(step):
@@ -105,7 +117,7 @@ class ThresholdOverseer:
             values.clear()
 
     def _weigh(self, domain: str, values: Sequence[float]) -> Evidence:
-        threshold = self.options.thresholds[domain]
+        threshold = (self.options.thresholds or {}).get(domain, USUAL_THRESHOLD)
         if not values:
             return Evidence(
                 n=0,

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from custodes.experts.expert import Expert
 from custodes.oversight.build import build_roles, describe
-from custodes.oversight.config import OverseeConfig
+from custodes.oversight.config import OverseeConfig, OwnExpertOptions
 from custodes.oversight.controls.bookkeeping import OverseerPlan
-from custodes.oversight.events import AuditEvent, GoldEvent, VerdictEvent, decode
+from custodes.oversight.events import AuditEvent, EndEvent, GoldEvent, VerdictEvent, decode
+from custodes.oversight.gold.score import Scorer
 from custodes.oversight.loop import Loop, Roles
+from custodes.oversight.own import OwnRoles, by_domain
+from custodes.oversight.roles import Overseer, Teacher, User
+from custodes.oversight.summary.result import RunSummary
 from custodes.oversight.summary.summary import read_timings, summarise
 from custodes.oversight.teachers.null import NullTeacher
 from custodes.oversight.teachers.sham import ShamTeacher
 from custodes.progress import Progress, silent
 from custodes.runs.events import Event
 from custodes.runs.folder import RunFolder
+from custodes.training.live import live_metrics
 
 __all__ = ["not_complete", "oversee", "run_twin"]
 
+# A finished run may be given more steps: its audit and its end are then made anew.
+GROWTH: dict[str, Any] = {"grows": "steps", "ending": (AuditEvent.kind, EndEvent.kind)}
 
-def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent) -> dict[str, Any]:
+
+def oversee(
+    config: OverseeConfig,
+    folder: Path | str,
+    *,
+    experts: Sequence[Expert] | Mapping[str, Expert] | None = None,
+    overseer: Overseer | Callable[[], Overseer] | None = None,
+    teacher: Teacher | Callable[..., Teacher] | None = None,
+    user: User | Callable[..., User] | None = None,
+    gold: Mapping[str, Scorer | Expert] | None = None,
+    progress: Progress = silent,
+) -> RunSummary:
     """Run a loop of a supervised Worker in a folder, or continue the one that is there.
 
     Killed at any moment and called again with the same arguments, it ends with the same events,
@@ -32,20 +51,38 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
     Args:
         config: The config of the run.
         folder: The run's folder; made if it does not exist.
+        experts: Rate the answers in place of all of the config's Experts, one in each domain.
+        overseer: Decides in place of the config's Overseer. An object is copied for each control; a
+            class or function makes a fresh one each time.
+        teacher: Retrains in place of the config's Teacher. A class or function is called with
+            ``queries`` and ``experts``, both by domain, and ``seed``, as far as it takes them.
+        user: Asks in place of the config's User. A class or function is called with ``queries``,
+            ``batch`` and ``seed``, as far as it takes them.
+        gold: By domain, who takes the gold score in place of the config's.
         progress: Called with each stage.
 
     Returns:
-        The summary, also in ``summary.json`` (docs/guide/oversee.md has its keys).
+        The summary, a dict that is also in ``summary.json`` (docs/guide/oversee.md has its keys).
 
     Raises:
         CustodesError: A mistake in the config, a missing file, a full disk…, in one line; what was
             finished is kept.
     """
+    folder = Path(folder)
+    own = OwnRoles(by_domain(experts or ()), overseer, teacher, user, dict(gold or {}))
+    config = _with_domains(config, own)
     settings = config.model_dump(mode="json")
-    with RunFolder(folder, settings) as run:
+    # What is shown while it runs is no part of the run.
+    settings.pop("report_to")
+    if own.described():
+        settings["own"] = own.described()
+    with (
+        live_metrics(config.report_to, config.name),
+        RunFolder(folder, settings, **GROWTH) as run,
+    ):
         for note in run.notes:
             progress(note, 1, 1)
-        roles = build_roles(config, folder, progress)
+        roles = build_roles(config, folder, progress, own)
         null_events = sham_events = None
         complete = False
         try:
@@ -62,23 +99,39 @@ def oversee(config: OverseeConfig, folder: Path, *, progress: Progress = silent)
             complete = True
         finally:
             # A run that was interrupted gets a summary of what it has as well.
-            summary = summarise(
-                config.name,
-                run.log.events,
-                roles.make_overseer,
-                _timings(folder),
-                null_events,
-                sham_events=sham_events,
-                plan=OverseerPlan(
-                    thresholds=config.overseer.thresholds,
-                    overseer_steps=config.overseer.overseer_steps,
-                    max_retrains=config.overseer.max_retrains,
-                ),
-            )
-            if not complete:
-                summary["verdict"] |= not_complete(summary["verdict"])
-            run.write_summary(summary)
-    return summary
+            if run.log.events:
+                summary = summarise(
+                    config.name,
+                    run.log.events,
+                    roles.make_overseer,
+                    _timings(folder),
+                    null_events,
+                    sham_events=sham_events,
+                    plan=_plan(config, own),
+                )
+                if not complete:
+                    summary["verdict"] |= not_complete(summary["verdict"])
+                run.write_summary(summary)
+    return RunSummary(summary)
+
+
+def _with_domains(config: OverseeConfig, own: OwnRoles) -> OverseeConfig:
+    """Return the config with the domains of Experts that Python code gives."""
+    if not own.experts:
+        return config
+    experts = [OwnExpertOptions(domain=d, object=e.name) for d, e in own.experts.items()]
+    return config.with_experts(experts)
+
+
+def _plan(config: OverseeConfig, own: OwnRoles) -> OverseerPlan:
+    options = config.overseer
+    # An Overseer of its own has a rhythm and a budget of its own.
+    ours = own.overseer is None and options.object is None
+    return OverseerPlan(
+        thresholds=config.thresholds,
+        overseer_steps=options.overseer_steps if ours else None,
+        max_retrains=options.max_retrains if ours else None,
+    )
 
 
 def _since_instructor(rows: list[Event], config: OverseeConfig) -> list[Event]:
@@ -125,7 +178,9 @@ def run_twin(
     Returns:
         The lines of the twin's log.
     """
-    with RunFolder(run.path / name, config.model_dump(mode="json")) as folder:
+    with RunFolder(
+        run.path / name, config.model_dump(mode="json", exclude={"report_to"}), **GROWTH
+    ) as folder:
         if not folder.resumed:
             # Up to its first retrain the one run is the other, and is not paid for twice.
             folder.log.adopt(_before_first_retrain(run.log.events))

@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from custodes.conversation import Query
 from custodes.data.datasets import read_prompts
-from custodes.experts.expert import Expert
-from custodes.oversight.build import SOURCES, build_roles, describe
-from custodes.oversight.config import HeadOptions, OverseeConfig, WorkerOptions
+from custodes.experts.expert import DOMAIN_NAME, DOMAINS, Expert
+from custodes.oversight.build import build_roles, describe, source_of
+from custodes.oversight.config import DatasetUserOptions, HeadOptions, OverseeConfig, WorkerOptions
 from custodes.oversight.events import EndEvent, StartEvent
 from custodes.oversight.gold.score import GoldOptions
 from custodes.oversight.loop import Loop, Roles
@@ -65,7 +65,7 @@ class SelfTrainingConfig(BaseModel):
     generations: Annotated[int, Field(ge=1)] = 3
     worker: WorkerOptions = WorkerOptions()
     select: Literal["self", "expert", "random"] = "self"
-    domain: Literal["helpfulness", "harmlessness"] = "helpfulness"
+    domain: Annotated[str, Field(pattern=DOMAIN_NAME)] = "helpfulness"
     source: str | None = None
     head: str | None = None
     teacher: TeacherOptions = TeacherOptions()
@@ -105,15 +105,16 @@ def self_train(
             train_generations(run, roles, config, lambda: describe(whole, roles), progress)
             complete = True
         finally:
-            summary = summarise(
-                config.name,
-                run.log.events,
-                NullOverseer,
-                read_timings(folder / "timings.jsonl"),
-            )
-            if not complete:
-                summary["verdict"] |= not_complete(summary["verdict"])
-            run.write_summary(summary)
+            if run.log.events:
+                summary = summarise(
+                    config.name,
+                    run.log.events,
+                    NullOverseer,
+                    read_timings(folder / "timings.jsonl"),
+                )
+                if not complete:
+                    summary["verdict"] |= not_complete(summary["verdict"])
+                run.write_summary(summary)
     return summary
 
 
@@ -134,7 +135,7 @@ def train_generations(
         progress: Called with each stage.
     """
     queries: dict[str, Sequence[Query]] = {
-        config.domain: read_prompts(config.source or SOURCES[config.domain], domain=config.domain)
+        config.domain: read_prompts(source_of(config.domain, config.source), domain=config.domain)
     }
     loop = Loop(run, roles, config.seed, progress)
     loop.begin(start)
@@ -182,11 +183,12 @@ def _ranker(
 
 def _as_oversee(config: SelfTrainingConfig) -> OverseeConfig:
     """Return the config of a loop with the same Worker, Experts and gold score."""
-    heads = {"helpfulness": None, "harmlessness": None} | {config.domain: config.head}
+    heads = dict.fromkeys(DOMAINS) | {config.domain: config.head}
     return OverseeConfig(
         name=config.name,
         seed=config.seed,
         worker=config.worker,
+        user=DatasetUserOptions(sources={config.domain: config.source} if config.source else None),
         experts=tuple(HeadOptions(domain=domain, head=head) for domain, head in heads.items()),
         teacher=config.teacher,
         gold=config.gold,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,15 @@ QUIET = "#6a7078"
 GRID = "#e6e7ea"
 AXIS = "#a9adb4"
 OURS = "#20568f"
-NULL = "#9fa3a9"
+NULL = "#7b8087"
 LIMIT = "#8a6a12"
+GREEN = "#1d6b3f"
 CHANGE = "#7a4a9e"
 FAILING = "#b3261e"
 SPAN = "#f3e6cf"
+CURVES = (OURS, CHANGE, GREEN)
+DASHES = ([1, 0], [7, 3], [2, 3])
+"""Of several curves, each has a colour and dashes of its own."""
 
 VEGA_LITE = "5.20"
 
@@ -49,7 +54,10 @@ LABELS = 16
 """More new checkpoints or perturbations than this are drawn without their numbers."""
 
 
-LABEL = {"type": "text", "baseline": "bottom", "dy": -3, "fontSize": 11}
+ROOM = {"titlePadding": 12}
+"""Between labels and title: a reader's font may be wider than the one that is measured with."""
+
+LABEL = {"type": "text", "baseline": "bottom", "dy": -3, "fontSize": 12}
 
 CONFIG = {
     # The page describes a chart in words and has its numbers in a table.
@@ -58,8 +66,8 @@ CONFIG = {
     "axis": {
         "labelColor": QUIET,
         "titleColor": QUIET,
-        "labelFontSize": 11,
-        "titleFontSize": 11,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
         "titleFontWeight": "normal",
         "gridColor": GRID,
         "domainColor": AXIS,
@@ -84,10 +92,11 @@ class GoldPoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """Values by generation, from 1; of a control if ``null``."""
+    """Values by generation, from 1; of a control if ``null``. The name stands at its end."""
 
     values: Sequence[float]
     null: bool
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,7 +156,11 @@ class Ratings:
 
 
 def gold_chart(
-    points: Sequence[GoldPoint], width: int, zero: bool = False, title: str = "checkpoint"
+    points: Sequence[GoldPoint],
+    width: int,
+    zero: bool = False,
+    title: str = "checkpoint",
+    quantity: str | None = None,
 ) -> Markup:
     """Draw scores by checkpoint.
 
@@ -156,6 +169,7 @@ def gold_chart(
         width: In CSS pixels.
         zero: Whether to draw a line at 0.
         title: Title of the horizontal axis.
+        quantity: Title of the vertical axis, if any.
     """
     last = max(point.checkpoint for point in points)
     drawn = set(np.linspace(0, last, min(POINTS, last + 1)).round().astype(int).tolist())
@@ -164,9 +178,9 @@ def gold_chart(
     y = {
         "field": "y",
         "type": "quantitative",
-        "title": None,
+        "title": quantity,
         "scale": {"zero": zero},
-        "axis": {"labelExpr": label, "tickCount": 5},
+        "axis": {"labelExpr": label, "tickCount": 5, **ROOM},
     }
     layers = [_layer([{"y": 0}], {"type": "rule", "color": QUIET}, y=y)] if zero else []
     for null, colour in ((True, NULL), (False, OURS)):
@@ -185,26 +199,55 @@ def gold_chart(
     return _svg(layers, width, 190)
 
 
-def curves_chart(curves: Sequence[Curve], limit: float, width: int) -> Markup:
+def curves_chart(curves: Sequence[Curve], limit: float, width: int, unit: str) -> Markup:
     """Draw curves by generation, and the level that they must reach.
 
     Args:
         curves: At least one, all of one length; they begin at 0 in generation 0.
         limit: The level.
         width: In CSS pixels.
+        unit: Title of the vertical axis.
     """
     last = max(len(curve.values) for curve in curves)
-    x = _x("generation", -0.2, last + 0.2, _ticks(last))
-    y = {"field": "y", "type": "quantitative", "title": None, "axis": {"tickCount": 5}}
+    # Room for the names at the ends of the curves.
+    end = last + 0.2 + 24 * last / width
+    x = _x("generation", -0.2, end, _ticks(last))
+    y = {"field": "y", "type": "quantitative", "title": unit, "axis": {"tickCount": 5}}
     rule = {"type": "rule", "color": LIMIT, "strokeDash": [6, 4], "strokeWidth": 1.2}
     layers = [_layer([{"x": -0.2, "end": last + 0.2, "y": limit}], rule, **_to(x, y))]
-    for curve in sorted(curves, key=lambda curve: not curve.null):
-        colour = NULL if curve.null else OURS
+    own = [curve for curve in curves if not curve.null]
+    places = _apart([curve.values[-1] for curve in own], [limit, 0.0])
+    for k, (curve, place) in enumerate(zip(own, places, strict=True)):
+        if curve.name:
+            text = {**LABEL, "baseline": "middle", "align": "left", "dx": 7, "dy": 0}
+            text["color"] = CURVES[k % len(CURVES)]
+            row = {"x": last, "y": place, "label": curve.name}
+            layers.append(_layer([row], text, x=x, y=y, text={"field": "label"}))
+    for k, curve in enumerate([*(c for c in curves if c.null), *own]):
+        at = k - (len(curves) - len(own))
+        colour = NULL if curve.null else CURVES[at % len(CURVES)]
+        dash = [1, 0] if curve.null else DASHES[at // len(CURVES) % len(DASHES)]
         rows = [{"x": t, "y": value} for t, value in enumerate([0.0, *curve.values])]
         point = {"color": colour, "size": 18}
-        mark = {"type": "line", "color": colour, "strokeWidth": 1.4, "point": point}
-        layers.append(_layer(rows, mark, x=x, y=y))
-    return _svg(layers, width, 220)
+        mark = {"type": "line", "color": colour, "strokeWidth": 1.6, "point": point}
+        layers.append(_layer(rows, {**mark, "strokeDash": dash}, x=x, y=y))
+    return _svg(layers, width, 260)
+
+
+def _apart(values: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Move labels at these heights apart, so that none stands on another.
+
+    Args:
+        values: Heights of the labels.
+        others: Further heights that the axis covers.
+    """
+    span = max([*values, *others], default=0) - min([*values, *others], default=0)
+    gap = span / 15 or 1.0
+    places = list(values)
+    order = sorted(range(len(values)), key=lambda k: -values[k])
+    for upper, lower in pairwise(order):
+        places[lower] = min(places[lower], places[upper] - gap)
+    return places
 
 
 def ratings_chart(ratings: Ratings, width: int) -> Markup:
@@ -219,9 +262,9 @@ def ratings_chart(ratings: Ratings, width: int) -> Markup:
     y = {
         "field": "y",
         "type": "quantitative",
-        "title": None,
+        "title": "rating",
         "scale": {"domain": [0, 1], "nice": False},
-        "axis": {"tickCount": 5, "format": ".2~f"},
+        "axis": {"tickCount": 5, "format": ".2~f", **ROOM},
     }
     floor = _layer([{"x": -0.5, "end": end, "y": 0}], {"type": "rule", "color": AXIS}, **_to(x, y))
     thin = {"type": "line", "strokeWidth": 1.2}
@@ -250,7 +293,9 @@ def _span_layers(spans: Sequence[Span], x: Spec, y: Spec) -> list[Spec]:
     rows = [
         {"x": s.first - 0.5, "end": s.last + 0.5, "label": f"P{s.number}", "y": 0} for s in spans
     ]
-    area = {"type": "rect", "color": SPAN, "opacity": 0.75}
+    # The edge, since the shade alone has too little contrast.
+    edge = {"stroke": LIMIT, "strokeWidth": 0.7}
+    area = {"type": "rect", "color": SPAN, "opacity": 0.75, **edge}
     text = {**LABEL, "align": "left", "dx": 3, "color": QUIET}
     return [
         _layer(rows, area, x=x, x2={"field": "end"}),
@@ -343,6 +388,10 @@ def _svg(layers: Sequence[Spec], width: int, height: int) -> Markup:
         "config": CONFIG,
     }
     svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+    # Vega names the roles of its marks, without a text for those who cannot see them.
+    svg = re.sub(r' (?:role|aria-\w+)="[^"]*"', "", svg).replace(
+        "<svg ", '<svg aria-hidden="true" ', 1
+    )
     return Markup(re.sub(r'="[^"]*"', lambda attribute: _short(attribute[0]), svg))
 
 

@@ -17,7 +17,7 @@ from custodes.text import visible
 
 __all__ = ["render_diff", "write_diff_report"]
 
-SCHEMA = 2
+SCHEMA = 3
 IN_FULL = 25
 """Findings with examples; the others get a row in a table."""
 
@@ -27,6 +27,9 @@ EVIDENCE = 60
 
 TEXTS = 6
 """Contrastive texts and divergent prompts shown of each kind; contrast.json has all."""
+
+LISTED = 100
+"""Answers of the map that are listed in words."""
 
 SIZE = 640
 """Width of the map, in pixels."""
@@ -85,6 +88,7 @@ def render_diff(
         left=max(0, len(rest) - ROWS),
         evidence=EVIDENCE,
         points=points,
+        hits=[point for point in points if point["findings"]][:LISTED],
         size=SIZE,
         marked=marked,
         contrast=contrast,

@@ -1,4 +1,4 @@
-"""A diff in the terminal: failed controls first, then the findings."""
+"""A diff in the terminal: the outcome, controls that failed, then the findings."""
 
 from __future__ import annotations
 
@@ -6,17 +6,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from custodes.control import Control, failed
-from custodes.diff.compare import Detectable, Diff
+from custodes.diff.compare import Diff
+from custodes.diff.examples import example_rows
 from custodes.diff.inference.findings import Finding
+from custodes.diff.inference.power import Detectable
 from custodes.diff.labeler import Labeling
 from custodes.report.terminal import Line, print_lines
+from custodes.report.wording import count, percent, plural, points, points_between, small, times
 from custodes.text import one_line
 
 __all__ = ["control_line", "diff_lines", "print_diff"]
 
-MOST_FINDINGS = 40
-EXAMPLES = 3
-"""Prompt ids, correlated behaviours and so on of each finding."""
+MOST_FINDINGS = 20
+CORRELATED = 3
+"""Correlated behaviours shown of each finding; the report has more."""
+
+WITH_EXAMPLES = 5
+"""Findings with an example."""
+
+EXAMPLE = 110
+BEFORE = 25
+"""Characters of a response in an example, and of what precedes the evidence in it."""
 
 
 def print_diff(diff: Diff, labeling: Labeling | None, report: Path) -> None:
@@ -33,26 +43,25 @@ def print_diff(diff: Diff, labeling: Labeling | None, report: Path) -> None:
 def diff_lines(diff: Diff, labeling: Labeling | None = None) -> Iterator[Line]:
     """Describe a diff in lines that are safe to print (with markup off)."""
     controls = [diff.aa_run.control, *([labeling.control] if labeling else [])]
-    a, b = (one_line(name, 100) for name in diff.aligned.names)
-    prompts = (
-        "shared prompts" if diff.aligned.paired else "prompts, A's and B's being different ones"
-    )
-    yield Line(f"{a} (A) against {b} (B), {diff.aligned.n} {prompts}")
+    yield Line(one_line(diff.outcome, 600), "bold")
     yield from map(control_line, failed(controls))
-    for finding in diff.aa_run.findings:
-        yield Line(f"    {one_line(finding.statement)}")
-    total = sum(diff.tested.values())
-    yield Line(f"{len(diff.findings)} findings among {total} hypotheses, at FDR {diff.fdr:g}")
+    if diff.aa_run.control.passed is False:
+        for finding in diff.aa_run.findings[:CORRELATED]:
+            yield Line(f"    found in a copy: {one_line(finding.statement)}")
+    if not diff.aligned.paired:
+        yield Line("A and B answered different prompts")
     for finding in diff.findings[:MOST_FINDINGS]:
-        yield from _finding_lines(finding)
+        yield from _finding_lines(diff, finding)
     if len(diff.findings) > MOST_FINDINGS:
-        yield Line(f"  … and {len(diff.findings) - MOST_FINDINGS} more in diff.json")
+        yield Line(
+            f"  … and {plural(len(diff.findings) - MOST_FINDINGS, 'more finding')} in diff.json"
+        )
     if not diff.findings:
         yield from map(_detectable_line, diff.detectable)
     if labeling is not None:
         yield from _labeling_lines(labeling)
-    verdict = "there is a difference" if diff.global_test.p <= 0.05 else "no difference is detected"
-    yield Line(f"global test: {verdict} (p = {diff.global_test.p:.2g})")
+    verdict = "the answers differ" if diff.global_test.p <= 0.05 else "no difference is detected"
+    yield Line(f"global test of all answers together: {verdict} (p = {small(diff.global_test.p)})")
     yield from (control_line(control) for control in controls if control.passed is not False)
     yield from (Line(f"note: {one_line(note)}", "yellow") for note in diff.notes)
 
@@ -64,46 +73,63 @@ def control_line(control: Control) -> Line:
         return Line(f"control not tested: {text}", "yellow")
     if control.passed:
         return Line(f"control passed: {text}", "green")
-    return Line(f"CONTROL FAILED: {text}", "bold red")
+    return Line(f"control failed: {text}", "bold red")
 
 
-def _finding_lines(finding: Finding) -> Iterator[Line]:
+def _finding_lines(diff: Diff, finding: Finding) -> Iterator[Line]:
     size = finding.size
-    yield Line(f"  {finding.id}  {one_line(finding.statement)}", "bold")
+    yield Line(f"  {finding.id}  {one_line(finding.statement, 300)}", "bold")
+    evidence = f"{count(len(finding.evidence_a))} of A, {count(len(finding.evidence_b))} of B"
+    counted = ""
+    if finding.level is not None:
+        counted = (
+            f"{one_line(finding.behaviour, 120)}: {percent(size.rate_b)} of B's answers, "
+            f"{percent(size.rate_a)} of A's; "
+        )
     yield Line(
-        f"      {100 * size.effect:+.1f} points [{100 * size.low:+.1f}, {100 * size.high:+.1f}], "
-        f"p {_small(finding.p)}, q {_small(finding.q)}; {finding.kind}"
+        f"      {counted}{points(size.effect)} points {points_between((size.low, size.high))}, "
+        f"q = {small(finding.q)}; prompts that show it: {evidence}"
     )
-    evidence = finding.evidence_b if size.effect > 0 else finding.evidence_a
-    examples = ", ".join(one_line(i, 40) for i in evidence[:EXAMPLES])
-    counts = f"{len(finding.evidence_a)} → {len(finding.evidence_b)} prompts"
-    yield Line(f"      {counts}, e.g. {examples}")
-    for label, behaviours in (
-        ("correlated", finding.correlated),
-        ("composition", finding.composition),
-    ):
-        if behaviours:
-            names = "; ".join(one_line(name, 80) for name in behaviours[:EXAMPLES])
-            yield Line(f"      {label}: {names}")
+    if len(finding.curve) > 1:
+        steps = (
+            f"{times(t.least)} {percent(t.rate_b)} (A {percent(t.rate_a)})" for t in finding.curve
+        )
+        yield Line(f"      {'; '.join(steps)}")
+    if finding.correlated:
+        names = "; ".join(one_line(name, 80) for name in finding.correlated[:CORRELATED])
+        more = len(finding.correlated) - CORRELATED
+        yield Line(f"      also: {names}" + (f"; {more} more in the report" if more > 0 else ""))
+    if diff.findings.index(finding) < WITH_EXAMPLES:
+        for row in example_rows(diff, finding)[:1]:
+            yield Line(f"      e.g. {one_line(row['prompt_id'], 40)}")
+            for letter in "ab":
+                text = _excerpt(row[letter], row[f"spans_{letter}"])
+                yield Line(f"        {letter.upper()}: {text}")
 
 
-def _small(p: float) -> str:
-    return f"= {p:.2g}" if p else "< 1e-300"
+def _excerpt(text: str | None, spans: list[list[int]]) -> str:
+    """Return the part of a response around the first evidence in it."""
+    if not text:
+        return "(no answer)" if text is None else "(empty)"
+    start = max(0, spans[0][0] - BEFORE) if spans and spans[0][1] > EXAMPLE else 0
+    return ("…" if start else "") + one_line(text[start:], EXAMPLE)
 
 
 def _detectable_line(detectable: Detectable) -> Line:
     rise = (
-        "no rise would have been found with 80% power"
+        "nothing could have been found"
         if detectable.rise is None
-        else f"a rise of {100 * detectable.rise:.1f} points would have been found with 80% power"
+        else f"a rise to {percent(detectable.base + detectable.rise)} would have been found"
     )
-    return Line(f"  of a behaviour that A shows {detectable.base:.0%} of the time, {rise}")
+    use = f"A uses in {detectable.base:.0%} of its answers" if detectable.base else "A never uses"
+    return Line(f"  of a word that {use}, {rise} with 80% power")
 
 
 def _labeling_lines(labeling: Labeling) -> Iterator[Line]:
     passed = sum(one.passed for one in labeling.hypotheses)
     yield Line(
-        f"labeler: {len(labeling.hypotheses)} hypotheses, {passed} confirmed on held-out prompts"
+        f"labeler: {plural(len(labeling.hypotheses), 'proposal')}, {passed} confirmed on held-out "
+        "prompts"
     )
     if labeling.baseline is not None:
         yield Line(

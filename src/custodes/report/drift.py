@@ -1,4 +1,4 @@
-"""One HTML file of a drift: the controls first, then each behaviour by generation."""
+"""One HTML file of a drift: the outcome, the controls, then each finding by generation."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from custodes.runs.files import write_atomic
 
 __all__ = ["render_drift", "write_drift_report"]
 
-SCHEMA = 2
+SCHEMA = 3
 IN_FULL = 12
-"""Behaviours with charts and examples; the others get a row in a table."""
+"""Findings with charts and examples; the others get a row in a table."""
 
 ROWS = 100
 CURVES = 8
-"""Behaviours in the chart of e-values."""
+"""Findings in the chart of e-values."""
 
 PAIRS = 15
 """Pairs of concepts in the table."""
 
-WIDTHS = ((340, "wide"), (300, "narrow"))
+WIDTHS = ((380, "wide"), (340, "narrow"))
+CURVE_WIDTHS = ((680, "wide"), (340, "narrow"))
+"""The narrow charts are for phones: they are shown at their size, and so are their labels."""
 
 
 def write_drift_report(folder: Path) -> Path:
@@ -62,18 +64,20 @@ def render_drift(drift: Mapping[str, Any]) -> str:
     """
     if drift.get("schema") != SCHEMA:
         raise RunError(f"drift.json has schema {drift.get('schema')!r}", f"this reads {SCHEMA}")
-    drifted = drift["drifted"]
+    behaviours = {b["statement"]: b for b in drift["drifted"]}
+    findings = [behaviours[f["behaviour"]] | f for f in drift["findings"]]
     concepts = drift["concepts"]
     return render(
         "drift.html",
         ["report.css", "diff.css"],
         drift=drift,
-        full=[b | {"charts": _effect_charts(b)} for b in drifted[:IN_FULL]],
-        rest=drifted[IN_FULL:][:ROWS],
-        left=max(0, len(drifted) - IN_FULL - ROWS),
-        returned=sum(b["trajectory"] == "returned" for b in drifted),
+        full=[f | {"charts": _effect_charts(f)} for f in findings[:IN_FULL]],
+        rest=findings[IN_FULL:][:ROWS],
+        left=max(0, len(findings) - IN_FULL - ROWS),
         generations=len(drift["lineage"]) - 1,
-        e_values=_e_value_charts(drift),
+        e_values=_e_value_charts(drift, findings[:CURVES]),
+        curves=[f["statement"] for f in findings[:CURVES]]
+        or [b["statement"] for b in drift["not_detected"][:CURVES]],
         pairs=_pairs(concepts) if "generations" in concepts else [],
         marked=marked,
         e_value=_e_value,
@@ -88,21 +92,27 @@ def _effect_charts(behaviour: Mapping[str, Any]) -> list[tuple[str, Markup]]:
         for row in effects["against_first"]:
             mean, low, high = (100 * x for x in (row["effect"], *row["always95"]))
             rows.append(GoldPoint(row["generation"], mean, low, high, null=null))
-    return [(kind, gold_chart(rows, width, True, "generation")) for width, kind in WIDTHS]
+    return [(kind, gold_chart(rows, width, True, "generation", "points")) for width, kind in WIDTHS]
 
 
-def _e_value_charts(drift: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+def _e_value_charts(
+    drift: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, Markup]]:
     """Draw the e-values by generation, on a log scale, and the A/A run's largest."""
-    behaviours = [*drift["drifted"], *drift["not_detected"]]
+    behaviours = findings or drift["not_detected"][:CURVES]
     if not behaviours:
         return []
-    curves = [Curve(_decimal(b["log_e"]), null=False) for b in behaviours[:CURVES]]
+    curves = [
+        Curve(_decimal(b["log_e"]), null=False, name=str(k))
+        for k, b in enumerate(behaviours, start=1)
+    ]
     aa_runs = [b["aa_run"]["log_e"] for b in behaviours if b["aa_run"]]
     if aa_runs:
         highest = [max(values) for values in zip(*aa_runs, strict=True)]
         curves.append(Curve(_decimal(highest), null=True))
     level = drift["threshold_log_e"] / math.log(10)
-    return [(kind, curves_chart(curves, level, 2 * width)) for width, kind in WIDTHS]
+    unit = "e-value, power of ten"
+    return [(kind, curves_chart(curves, level, width, unit)) for width, kind in CURVE_WIDTHS]
 
 
 def _decimal(log_e: Sequence[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""A drift in the terminal: failed controls first, then the behaviours that drift."""
+"""A drift in the terminal: the outcome, controls that failed, then what drifts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from typing import Any
 
 from custodes.control import failed
 from custodes.drift.e_values import Detectable
+from custodes.drift.findings import DriftFinding, drift_findings, drift_outcome
 from custodes.drift.lineage import NOT_REQUESTED, Drift
-from custodes.drift.monitor import Behaviour
 from custodes.report.diff_terminal import control_line
 from custodes.report.terminal import Line, print_lines
+from custodes.report.wording import percent, points_between, times
 from custodes.text import one_line
 
 __all__ = ["drift_lines", "print_drift"]
 
-MOST_BEHAVIOURS = 25
+MOST_FINDINGS = 15
+CORRELATED = 3
+"""Correlated behaviours shown of each finding; the report has more."""
+
 MOST_PAIRS = 5
 
 
@@ -33,23 +37,16 @@ def print_drift(drift: Drift, report: Path) -> None:
 
 def drift_lines(drift: Drift) -> Iterator[Line]:
     """Describe a drift in lines that are safe to print (with markup off)."""
-    yield Line(
-        f"{one_line(drift.names[0], 60)} and {len(drift.names) - 1} later generations, "
-        f"{drift.prompts} prompts, {drift.samples} responses each"
-    )
+    findings = drift_findings(drift)
+    yield Line(one_line(drift_outcome(drift, findings), 700), "bold")
     yield from map(control_line, failed(drift.controls))
     for statement in drift.aa_run.detected:
         yield Line(f"    {one_line(statement)}")
-    drifted = drift.drifted
-    yield Line(
-        f"{len(drifted)} of {len(drift.behaviours)} behaviours drift (alpha {drift.fdr:g}, at "
-        f"whatever generation one stops); {sum(b.returned for b in drifted)} returned"
-    )
-    for b in drifted[:MOST_BEHAVIOURS]:
-        yield from _behaviour_lines(b)
-    if len(drifted) > MOST_BEHAVIOURS:
-        yield Line(f"  … and {len(drifted) - MOST_BEHAVIOURS} more in drift.json")
-    if not drifted:
+    for finding in findings[:MOST_FINDINGS]:
+        yield from _finding_lines(finding)
+    if len(findings) > MOST_FINDINGS:
+        yield Line(f"  … and {len(findings) - MOST_FINDINGS} more in drift.json")
+    if not findings:
         yield from map(_detectable_line, drift.detectable)
     yield from _concept_lines(drift.concepts or {"left_out": NOT_REQUESTED})
     for control in drift.controls:
@@ -58,22 +55,31 @@ def drift_lines(drift: Drift) -> Iterator[Line]:
     yield from (Line(f"note: {one_line(note)}", "yellow") for note in drift.notes)
 
 
-def _behaviour_lines(b: Behaviour) -> Iterator[Line]:
-    size, (low, high) = b.sizes[-1], b.always[-1]
+def _finding_lines(finding: DriftFinding) -> Iterator[Line]:
+    b = finding.behaviour
+    low, high = b.always[-1]
     trajectory = {
         "stays": "" if b.still_detected else "; no longer detected",
         "recedes": "; recedes",
         "returned": "; returned",
     }[b.trajectory]
-    yield Line(
-        f"  {one_line(b.statement)}: detected at generation {b.detected_at}{trajectory}", "bold"
-    )
+    yield Line(f"  {one_line(finding.statement, 300)}", "bold")
+    yield Line(f"      detected at generation {b.detected_at}{trajectory}")
     points = ", ".join(f"{100 * one.effect:+.1f}" for one in b.sizes)
     yield Line(
-        f"      {points} points against the first; last "
-        f"[{100 * low:+.0f}, {100 * high:+.0f}], {size.rate_a:.0%} → {size.rate_b:.0%}; "
-        f"e = {_e_value(b.log_e[-1])}"
+        f"      points against the first, by generation: {points}; interval of the last "
+        f"{points_between((low, high))}; e = {_e_value(b.log_e[-1])}"
     )
+    if finding.curve:
+        steps = (
+            f"{times(t.least)} {percent(t.rate_b)} (first {percent(t.rate_a)})"
+            for t in finding.curve
+        )
+        yield Line(f"      {'; '.join(steps)}")
+    if finding.correlated:
+        names = "; ".join(one_line(name, 80) for name in finding.correlated[:CORRELATED])
+        more = len(finding.correlated) - CORRELATED
+        yield Line(f"      also: {names}" + (f"; {more} more in the report" if more > 0 else ""))
 
 
 def _e_value(log_e: float) -> str:
@@ -86,10 +92,12 @@ def _detectable_line(detectable: Detectable) -> Line:
     rise = (
         "no rise would have been detected with 80% power"
         if detectable.rise is None
-        else f"a lasting rise of {100 * detectable.rise:.0f} points would have been detected with "
-        "80% power"
+        else f"a lasting rise to {percent(detectable.rate + detectable.rise)} would have been "
+        "detected with 80% power"
     )
-    return Line(f"  of a behaviour that the first shows {detectable.rate:.0%} of the time, {rise}")
+    return Line(
+        f"  of a behaviour that the first shows in {detectable.rate:.0%} of its answers, {rise}"
+    )
 
 
 def _concept_lines(concepts: Mapping[str, Any]) -> Iterator[Line]:

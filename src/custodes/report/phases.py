@@ -137,7 +137,7 @@ def _svg(
     rows = len(panel["cells"][1]) if second else 1
     w, h = wide / columns, high / rows
     parts = [
-        Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+        Markup('<svg viewBox="0 0 {} {}" role="group" aria-label="{}">').format(
             WIDTH, HEIGHT, f"Map over {' and '.join(panel['axes'])}"
         )
     ]
@@ -182,22 +182,28 @@ def _mark(result: Mapping[str, Any], point: Mapping[str, Any], x: float, y: floa
         "undecided": '<path d="M{0:.1f} {4:.1f}l5.5 9h-11z" class="undecided"/>',
         "failed": '<path d="M{2:.1f} {3:.1f}l8 8m0 -8l-8 8" class="failed"/>',
     }[quality].format(x, y, x - 4, y - 4, y - 5)
-    ring = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" class="surprising"/>'
+    ring = "".join(
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" class="{name}"/>'
+        for name in ("halo", "surprising")
+    )
     drawn = Markup(ring if point["surprising"] else "") + Markup(shape)
-    # A place to touch that is larger than the mark.
-    hit = Markup('<circle cx="{:.1f}" cy="{:.1f}" r="11" class="hit"/>').format(x, y)
+    # A place to touch that is larger than the mark: 24 CSS pixels on a phone.
+    hit = Markup(
+        '<circle cx="{0:.1f}" cy="{1:.1f}" r="14" class="hit"/>'
+        '<circle cx="{0:.1f}" cy="{1:.1f}" r="14" class="focus"/>'
+    ).format(x, y)
     body = Markup("<title>{}</title>{}{}").format(says, drawn, hit)
     if point["link"]:
         return Markup('<a href="{}" aria-label="{}">{}</a>').format(point["link"], says, body)
-    return Markup("<g>{}</g>").format(body)
+    return Markup('<g role="img" aria-label="{}">{}</g>').format(says, body)
 
 
 def _ticks(first: Any, second: Any, wide: float, high: float) -> list[Markup]:
     parts = []
     for share, text in _marks(first):
         parts.append(
-            Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>').format(
-                LEFT + wide * share, TOP + high + 15, text
+            Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
+                LEFT + wide * share, TOP + high + 15, "end" if share == 1 else "middle", text
             )
         )
     parts.append(

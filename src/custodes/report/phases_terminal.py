@@ -46,6 +46,12 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
         )
     if len(surprising) > SHOWN:
         yield f"  and {len(surprising) - SHOWN} more surprising points"
+    for row in [row for row in result["structure"] if row["flagged"]][:SHOWN]:
+        place = ", ".join(
+            f"{name}={value}" for name, value in result["points"][row["point"]]["point"].items()
+        )
+        what = row["findings"][0] if row["findings"] else "no single difference stands out"
+        yield f"  says other things than its neighbours at {place} (q {row['q']:.2g}): {what}"
     for source, scored in result["forecasts"].items():
         yield (
             f"forecasts of the {source}: {scored['covered']:.0%} of {scored['runs']} outcomes in "

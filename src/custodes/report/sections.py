@@ -88,8 +88,12 @@ def gold_sections(summary: Row) -> list[GoldSection]:
             GoldSection(
                 domain=domain,
                 prompts=next(iter(ours.values()))["prompts"],
-                scores=gold_chart(_points(ours, null, "score", "ci95"), SMALL),
-                changes=gold_chart(changes, SMALL, zero=True) if changes else None,
+                scores=gold_chart(
+                    _points(ours, null, "score", "ci95"), SMALL, quantity="score (logits)"
+                ),
+                changes=gold_chart(changes, SMALL, zero=True, quantity="change (logits)")
+                if changes
+                else None,
                 alt=_gold_alt(domain, list(ours.values())),
                 table=shown(table, ROWS),
                 null=bool(null),

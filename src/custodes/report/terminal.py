@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from custodes.report.wording import (
     score,
     share,
 )
+from custodes.screen import screen, write_out
 from custodes.text import visible
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def print_summary(summary: Mapping[str, Any], report: Path) -> None:
         summary: The summary that ``oversee`` returned.
         report: Path of its report.
     """
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = screen()
     with console.capture() as captured:
         _print_outcome(console, summary)
         _print_controls(console, summary)
@@ -55,7 +53,7 @@ def print_summary(summary: Mapping[str, Any], report: Path) -> None:
         _print_perturbations(console, summary["perturbations"])
         _print_cost(console, summary["cost"])
         _say(console, f"report: {visible(str(report))}", soft_wrap=True)
-    _write(console, captured.get())
+    write_out(captured.get())
 
 
 @dataclass(frozen=True)
@@ -78,19 +76,12 @@ def print_lines(lines: Iterable[Line], report: Path) -> None:
         lines: In their order.
         report: Path of the report.
     """
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = screen()
     with console.capture() as captured:
         for line in [*lines, Line(f"report: {visible(str(report))}")]:
             _say(console, line.text, line.style, soft_wrap=True)
-    _write(console, captured.get())
-
-
-def _write(console: Console, text: str) -> None:
     # Model names are anybody's text, and not every terminal can write all of it.
-    encoding = console.encoding
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    write_out(captured.get())
 
 
 def _say(console: Console, text: str, style: str = "", **options: Any) -> None:
@@ -131,7 +122,7 @@ def _print_list(console: Console, controls: Sequence[Control], style: str) -> No
 
     for control in controls[:ROWS]:
         line = f"{one_line(control.name)}: {one_line(control.explanation, 400)}"
-        console.print(Padding(Text(line, style), (0, 0, 0, 2)))
+        console.print(Padding(Text(line, style), (0, 0, 0, 2), expand=False))
     if len(controls) > ROWS:
         _say(console, f"  and {len(controls) - ROWS} more, on top of the report", style)
 

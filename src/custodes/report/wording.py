@@ -18,11 +18,14 @@ __all__ = [
     "panel_change",
     "panel_name",
     "panel_value",
+    "percent",
     "plural",
     "points",
+    "points_between",
     "score",
     "share",
     "small",
+    "times",
 ]
 
 MISSING = "–"
@@ -53,6 +56,23 @@ def score(value: float | None) -> str:
 def points(value: float) -> str:
     """Write a difference of rates in points: "+12.5", "−0.4"."""
     return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def percent(value: float) -> str:
+    """Write a share: "0.5%", "12%"."""
+    return f"{value:.1%}" if 0 < value < 0.095 else f"{value:.0%}"
+
+
+def times(least: float) -> str:
+    """Write the threshold of a count: "at least once", "twice", "3 times"."""
+    names: dict[float, str] = {1: "at least once", 2: "twice"}
+    return names.get(least, f"{least:g} times")
+
+
+def points_between(bounds: Sequence[float]) -> str:
+    """Write the interval of a difference of rates: "[+34, +48]"."""
+    low, high = (f"{100 * bound:+.0f}".replace("-", "−") for bound in bounds)
+    return f"[{low}, {high}]"
 
 
 def small(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from custodes.runs.events import Event, EventLog, read_events
 from custodes.runs.files import write_atomic, write_json
-from custodes.runs.folder import RunFolder, code_state
+from custodes.runs.folder import RunFolder, code_state, overwriting
 from custodes.runs.lineage import Checkpoint, read_lineage
 from custodes.runs.log import Log, read_log
 from custodes.runs.store import Store
@@ -15,6 +15,7 @@ __all__ = [
     "RunFolder",
     "Store",
     "code_state",
+    "overwriting",
     "read_events",
     "read_lineage",
     "read_log",

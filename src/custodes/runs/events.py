@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,13 @@ class EventLog:
         """
         self._log.append([{"i": len(self.events), "kind": kind, **fields}])
         return self.events[-1]
+
+    def drop_last(self, kinds: Collection[str]) -> None:
+        """Remove the last events as long as they are of these kinds."""
+        count = len(self.events)
+        while count and self.events[count - 1]["kind"] in kinds:
+            count -= 1
+        self._log.keep(count)
 
     def of(self, kind: str) -> Iterator[Event]:
         """Iterate over the events of one kind."""

@@ -71,8 +71,9 @@ class SweepConfig(BaseModel):
             sweep's own file), or the config itself.
         axes: By dotted key of that config, e.g. ``overseer.thresholds.harmlessness`` or
             ``experts.0.noise``.
-        sampler: ``boundary`` looks for where ``measure`` crosses ``level``; ``grid`` and ``sobol``
-            fill the space.
+        sampler: ``boundary`` looks for where ``measure`` crosses ``level``; ``multi_fidelity`` does
+            so beginning with the simulator's forecast, and spends runs where that may be wrong;
+            ``grid`` and ``sobol`` fill the space.
         runs: How many runs, replicates included.
         replicates: Runs at each point, with seeds of their own.
         measure: What is mapped, e.g. ``gold.harmlessness``; docs/guide/sweep.md lists them.
@@ -80,6 +81,8 @@ class SweepConfig(BaseModel):
         limits: By measure, what is acceptable; the boundary's side above ``level`` by default.
         confirmations: Fresh runs at each surprising point.
         rate: False discovery rate of surprising points.
+        structure: Whether to compare what each point's Worker says with what its neighbours' say.
+            Some seconds a point, after the runs.
         simulator: Have the simulator forecast runs too.
         calibration: A file of ``custodes calibrate`` for the simulator.
         forecaster: A language model that is asked for forecasts too; any model name.
@@ -92,7 +95,7 @@ class SweepConfig(BaseModel):
     seed: int = 0
     base: str | dict[str, Any]
     axes: dict[str, AxisOptions]
-    sampler: Literal["boundary", "grid", "sobol"] = "boundary"
+    sampler: Literal["boundary", "multi_fidelity", "grid", "sobol"] = "boundary"
     runs: Positive = 60
     replicates: Positive = 1
     measure: str = "gold.harmlessness"
@@ -100,6 +103,7 @@ class SweepConfig(BaseModel):
     limits: Mapping[str, LimitOptions] = Field(default_factory=dict)
     confirmations: Annotated[int, Field(ge=0)] = 2
     rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    structure: bool = False
     simulator: bool = True
     calibration: str | None = None
     forecaster: str | None = None

@@ -10,11 +10,13 @@ task up. Its default of 3 lets one bad run take down several workers, so here it
 from __future__ import annotations
 
 import multiprocessing
+import os
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
 from custodes.errors import ConfigError, RunError
@@ -23,6 +25,9 @@ __all__ = ["LocalExecutor", "connect", "lost_worker"]
 
 ALLOWED_FAILURES = 1
 """A task is tried again once when its Dask worker dies."""
+
+WATCH = 0.5
+"""A local process looks this often, in seconds, whether its sweep is still there."""
 
 RETRIES = 1
 """A run is tried again once when its local process dies: it may have been another run's fault."""
@@ -76,7 +81,9 @@ class LocalExecutor(Executor):
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def _pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=self._context)
+        return ProcessPoolExecutor(
+            1, mp_context=self._context, initializer=_end_with, initargs=(os.getpid(),)
+        )
 
     def _dispatch(self) -> None:
         """Hand waiting calls to idle processes."""
@@ -140,6 +147,21 @@ class LocalExecutor(Executor):
         pool.shutdown(wait=False)
         if not retries:
             future.set_exception(lost_worker(error))
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it is gone.
+
+    A sweep that is killed with -9 cannot end its workers. Left alone they would go on, and hold the
+    folders of their runs against the same sweep started again.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 class _Call:

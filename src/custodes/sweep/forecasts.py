@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from custodes.errors import ConfigError
 from custodes.oversight.config import OverseeConfig
 from custodes.seeds import derive
 from custodes.sweep.phases import pooled_sd
 from custodes.sweep.samplers.base import History
+from custodes.sweep.samplers.sobol import sobol_units
 from custodes.sweep.simulator.configured import model_of
 from custodes.sweep.simulator.loop import simulate
+from custodes.sweep.space import Point, Space
 from custodes.sweep.surprise import FEWEST, Forecast
 from custodes.sweep.surrogate import Surrogate, fit_surrogate
 
-__all__ = ["ask_model", "from_simulator", "parse_forecast", "surrogate_forecasts"]
+__all__ = ["ask_model", "emulator", "from_simulator", "parse_forecast", "surrogate_forecasts"]
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -27,6 +30,8 @@ MOST = 300
 """The surrogate of a forecast is fitted to at most so many runs, drawn at random."""
 LOOPS = 64
 """Loops that the simulator runs for one forecast."""
+EMULATED = 192
+"""Points whose forecasts stand for the simulator's everywhere."""
 SHOWN = 30
 """Earlier runs that a language model is shown."""
 
@@ -84,6 +89,36 @@ def from_simulator(
         return None
     spread = pooled_sd([values.tolist()]).sd
     return Forecast("simulator", float(values.mean()), max(1e-3, math.hypot(spread, noise)))
+
+
+def emulator(
+    space: Space,
+    forecast: Callable[[Point], Forecast | None] | None,
+    measure: str,
+    seed: int,
+) -> Callable[[Sequence[Point]], Array]:
+    """Return the simulator's expectation anywhere in a space, read from some of its forecasts.
+
+    Args:
+        space: Where.
+        forecast: The simulator's forecast of one point, if there is a simulator.
+        measure: What is forecast, for the message.
+        seed: Draws the points that are simulated.
+
+    Raises:
+        ConfigError: The simulator has no forecast of this measure.
+    """
+    points = space.from_unit(sobol_units(len(space.axes), EMULATED, derive(seed, "emulator")))
+    points = list({space.key(point): point for point in points}.values())
+    told = [None if forecast is None else forecast(point) for point in points]
+    if any(one is None for one in told):
+        raise ConfigError(
+            f"multi_fidelity: the simulator has no forecast of {measure}",
+            "give a calibration and map rating.DOMAIN or retrains, or take the sampler boundary",
+        )
+    means = np.array([one.mean for one in told if one is not None])
+    surrogate = fit_surrogate(space, space.encode(points), means)
+    return lambda asked: surrogate.predict(asked).mean
 
 
 def ask_model(

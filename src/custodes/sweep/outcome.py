@@ -107,7 +107,7 @@ def measures(summary: Mapping[str, Any]) -> Outcome:
         found[f"gold.{row['domain']}"] = (row["score"], _error(row["ci95"]))
         changed = row["change"] is not None
         found[f"gold_change.{row['domain']}"] = (
-            (row["change"], _error(row["change_ci95"])) if changed else (0.0, None)
+            (row["change"], _error(row["change_ci95"])) if changed else (0.0, 0.0)
         )
     series = summary["series"]
     half = max((row["step"] for row in series), default=0) / 2

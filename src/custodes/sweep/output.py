@@ -72,6 +72,7 @@ def build(
             {"phase": region.phase, "points": [int(i) for i in region.members]}
             for region in regions(space, places, labels)
         ],
+        "structure": [],
         "surrogate": None if surrogate is None else _described(space, surrogate),
         "panels": [] if surrogate is None else _panels(config, space, surrogate),
         "runs": rows,

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custodes.errors import ConfigError
+from custodes.sweep.local import nearest
 from custodes.sweep.space import Space, SpaceLike
 
 __all__ = ["Limit", "Measure", "Quality", "Region", "judge", "neighbours", "pooled_sd", "regions"]
@@ -156,22 +157,22 @@ def neighbours(
     nearest. Axes are 1 long; different categories are 1 apart.
 
     Returns:
-        By point: the indices of its neighbours, nearest first.
+        By point: the indices of its neighbours, the nearest first.
     """
     space = Space.parse(space)
     if len(points) < 2:
         return [() for _ in points]
-    distance = _distances(space, points)
-    order = np.argsort(distance, axis=1, kind="stable")[:, : min(k, len(points) - 1)]
+    order = nearest(_placed(space, points), min(k, len(points) - 1))
     near = [set(row.tolist()) for row in order]
-    return [
-        tuple(
-            j
-            for j in np.argsort(distance[i], kind="stable").tolist()
-            if j != i and ((j in near[i] and i in near[j]) or order[i, 0] == j or order[j, 0] == i)
-        )
-        for i in range(len(points))
-    ]
+    joined: list[dict[int, None]] = [{} for _ in points]
+    for rank in range(order.shape[1]):
+        for i, j in enumerate(order[:, rank].tolist()):
+            # The nearest of a point is its neighbour even where it has nearer ones itself.
+            if i in near[j] or rank == 0:
+                joined[i][j] = None
+    for i, j in enumerate(order[:, 0].tolist()):
+        joined[j][i] = None
+    return [tuple(members) for members in joined]
 
 
 @dataclass(frozen=True)
@@ -212,10 +213,7 @@ def regions(
     return sorted(found, key=lambda region: (-len(region.members), region.members[0]))
 
 
-def _distances(space: Space, points: Sequence[Mapping[str, Any]]) -> Array:
-    x_NK = space.encode(points)
+def _placed(space: Space, points: Sequence[Mapping[str, Any]]) -> Array:
+    """Encode points so that two different categories are 1 apart."""
     wide = np.bincount(space.groups)[space.groups] > 1
-    x_NK = x_NK / np.where(wide, math.sqrt(2), 1.0)
-    distance: Array = np.sqrt(((x_NK[:, None] - x_NK[None]) ** 2).sum(axis=2))
-    np.fill_diagonal(distance, np.inf)
-    return distance
+    return np.asarray(space.encode(points) / np.where(wide, math.sqrt(2), 1.0))

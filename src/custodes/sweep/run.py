@@ -25,6 +25,7 @@ from custodes.sweep.config import SweepConfig
 from custodes.sweep.executors import LocalExecutor, lost_worker
 from custodes.sweep.forecasts import (
     ask_model,
+    emulator,
     forecast_surrogate,
     from_simulator,
     surrogate_forecasts,
@@ -33,6 +34,7 @@ from custodes.sweep.output import build, write_output
 from custodes.sweep.samplers import Boundary, Grid, Sampler, Sobol
 from custodes.sweep.samplers.base import History
 from custodes.sweep.space import Point, Space
+from custodes.sweep.structure import structure_of
 from custodes.sweep.surprise import Forecast, Surprise
 from custodes.sweep.surrogate import Surrogate
 
@@ -93,14 +95,33 @@ def run_sweep(
             # Also of a sweep that was interrupted: what it has is worth looking at.
             result = build(config, space, run.log.events, driver.surprises())
             write_output(folder, result)
+        if config.structure:
+            seed = derive(config.seed, "structure")
+            found = structure_of(result, folder, rate=config.rate, seed=seed, progress=progress)
+            result["structure"] = [row.to_dict() for row in found]
+            write_output(folder, result)
     return result
 
 
-def make_sampler(config: SweepConfig, space: Space) -> Sampler:
-    """Return the sampler that a config names."""
+def make_sampler(
+    config: SweepConfig, space: Space, forecast: Callable[[Point], Forecast | None] | None = None
+) -> Sampler:
+    """Return the sampler that a config names.
+
+    Args:
+        config: Of the sweep.
+        space: Its axes.
+        forecast: The simulator's forecast of a point, for ``multi_fidelity``.
+
+    Raises:
+        ConfigError: The simulator has no forecast of the measure.
+    """
     seed = derive(config.seed, "sampler")
     if config.sampler == "boundary":
         return Boundary(space, level=config.level, seed=seed)
+    if config.sampler == "multi_fidelity":
+        prior = emulator(space, forecast, config.measure, seed)
+        return Boundary(space, level=config.level, seed=seed, prior=prior)
     if config.sampler == "sobol":
         return Sobol(space, seed=seed)
     points = max(1, config.runs // config.replicates)
@@ -125,14 +146,15 @@ class _Driver:
     ) -> None:
         self.config, self.base, self.space, self.run = config, base, space, run
         self.pool, self.execute, self.progress = pool, execute, progress
-        self.sampler = make_sampler(config, space)
+        self._simulated: dict[tuple[Any, ...], Forecast | None] = {}
+        self._calibration = _read_calibration(config)
+        self.sampler = make_sampler(config, space, self.simulated)
         self.known: dict[int, dict[str, Any]] = {}
         self.done: set[int] = set()
+        self.mapped = 0
         self.failed = 0
         self.flying: dict[Future[Any], int] = {}
         self._fitted: tuple[int, Surrogate | None] = (0, None)
-        self._simulated: dict[tuple[Any, ...], Forecast | None] = {}
-        self._calibration = _read_calibration(config)
         self._surprises: tuple[int, list[Surprise]] | None = None
         self.replay()
 
@@ -143,6 +165,7 @@ class _Driver:
         for event in self.run.log.events:
             if event["kind"] == "run":
                 self.known[event["run"]] = event
+                self.mapped += _maps(event)
         asked = [e["point"] for e in self.known.values() if not e["replicate"] and _maps(e)]
         self.sampler.skip(asked)
         for event in self.run.log.events:
@@ -167,6 +190,7 @@ class _Driver:
             seed=seed,
             forecasts=[asdict(forecast) for forecast in told],
         )
+        self.mapped += _maps(self.known[number])
         return number
 
     def take(self, number: int, outcome: Mapping[str, Any]) -> None:
@@ -259,15 +283,13 @@ class _Driver:
 
     def fill(self, at_once: int) -> None:
         """Start as many runs of the map as there is room and budget for."""
-        mapped = sum(1 for event in self.known.values() if _maps(event))
-        room = min(at_once - len(self.flying), self.config.runs - mapped)
+        room = min(at_once - len(self.flying), self.config.runs - self.mapped)
         if room <= 0:
             return
         points = self.sampler.ask(max(1, min(room // self.config.replicates, BATCH)))
         for point, told in zip(points, self.forecasts(points), strict=True):
-            left = self.config.runs - mapped
+            left = self.config.runs - self.mapped
             for replicate in range(min(self.config.replicates, left)):
-                mapped += 1
                 self.submit(self.register(point, replicate, "map", told))
 
     def submit(self, number: int) -> None:

@@ -15,21 +15,24 @@ surprising is decided over the whole map, where each point is held against all t
    scores have to come from null maps, and not from the map itself: ranked among n scores of its
    own, the smallest p-value is 1/n, and none is ever significant after correction for n points.
    That is why neither crepes nor MAPIE is used: they rank scores of measured data.
-5. Benjamini and Hochberg (1995) over the map. What is flagged counts only when fresh runs at the
+5. Maps of more than 128 points are predicted neighbourhood by neighbourhood
+   (`custodes.sweep.local`), with hyperparameters from a sample of the points.
+6. Benjamini and Hochberg (1995) over the map. What is flagged counts only when fresh runs at the
    point agree (`confirm`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from custodes.errors import DataError
+from custodes.sweep.local import Neighbourhoods, nearest
 from custodes.sweep.samplers.base import History
 from custodes.sweep.space import Point, Space, SpaceLike
 from custodes.sweep.surrogate import Surrogate, fit_surrogate
@@ -55,6 +58,10 @@ OUTLIER = 3.0
 """Points that are further off than this many standard deviations are left out of the fit."""
 MOST_OUTLIERS = 0.2
 """At most this share of the points is left out of the fit."""
+DENSE = 128
+"""Maps of more points are predicted neighbourhood by neighbourhood."""
+SAMPLE = 256
+"""So many of their points give the hyperparameters."""
 
 
 @dataclass(frozen=True)
@@ -142,19 +149,20 @@ def surprises(
     history = History(space)
     history.tell(points, values, sd)
     space = history.space
-    keys = {space.key(point): None for point in history.points}
-    number = {key: i for i, key in enumerate(keys)}
-    groups = np.array([number[space.key(point)] for point in history.points], dtype=np.int64)
-    first = [int(np.argmax(groups == group)) for group in range(len(number))]
-    means = np.array([history.values[groups == group].mean() for group in range(len(number))])
-    if len(number) < FEWEST:
-        p_G = np.ones(len(number))
-        expected, deviation = means, np.full(len(number), np.inf)
+    keys: dict[tuple[Any, ...], int] = {}
+    groups = np.array(
+        [keys.setdefault(space.key(point), len(keys)) for point in history.points], dtype=np.int64
+    )
+    first = np.unique(groups, return_index=True)[1]
+    runs = np.bincount(groups)
+    means = np.bincount(groups, history.values) / np.maximum(runs, 1)
+    if len(keys) < FEWEST:
+        p_G = np.ones(len(keys))
+        expected, deviation = means, np.full(len(keys), np.inf)
     else:
-        x_NK = space.encode(history.points)
-        found = _hold_against_others(space, x_NK, history.values, history.variances, groups)
-        expected, deviation = found.expected, found.sd
-        null = _null_scores(space, x_NK, history.variances, groups, found.surrogate, rate, seed)
+        data = _Data(space, history.encoded, history.values, history.variances, groups)
+        held, null = (_large if len(keys) > DENSE else _small)(data, rate, seed)
+        expected, deviation = held.expected, held.sd
         score = np.abs(means - expected) / deviation
         larger = len(null) - np.searchsorted(np.sort(null), score, side="left")
         p_G = (1 + larger) / (1 + len(null))
@@ -162,7 +170,7 @@ def surprises(
     return [
         Surprise(
             history.points[first[group]],
-            int((groups == group).sum()),
+            int(runs[group]),
             float(means[group]),
             float(expected[group]),
             float(deviation[group]),
@@ -170,7 +178,7 @@ def surprises(
             float(q_G[group]),
             bool(q_G[group] <= rate),
         )
-        for group in range(len(number))
+        for group in range(len(keys))
     ]
 
 
@@ -207,27 +215,58 @@ def adjusted(p: Array) -> Array:
 
 
 @dataclass(frozen=True)
+class _Data:
+    """A map: N runs at G points. ``variances`` are NaN where unknown."""
+
+    space: Space
+    encoded: Array
+    values: Array
+    variances: Array
+    groups: NDArray[np.int64]
+
+    @property
+    def means(self) -> Array:
+        """Mean of each point's runs; shape (G,)."""
+        return np.asarray(np.bincount(self.groups, self.values) / np.bincount(self.groups))
+
+    @property
+    def first(self) -> NDArray[np.int64]:
+        """The first run of each point; shape (G,)."""
+        return np.unique(self.groups, return_index=True)[1]
+
+    def noise(self, sd: float) -> Array:
+        """Variance of each point's mean, with ``sd`` beyond what is known of a run; shape (G,)."""
+        each = sd**2 + np.nan_to_num(self.variances, nan=0.0)
+        return np.asarray(np.bincount(self.groups, each) / np.bincount(self.groups) ** 2)
+
+    def at(self, points: NDArray[np.int64]) -> _Data:
+        """Return the map of some of its points."""
+        kept = np.isin(self.groups, points)
+        renumbered = np.unique(self.groups[kept], return_inverse=True)[1]
+        return _Data(
+            self.space, self.encoded[kept], self.values[kept], self.variances[kept], renumbered
+        )
+
+
+@dataclass(frozen=True)
 class _Held:
     expected: Array
     sd: Array
-    surrogate: Surrogate
 
 
-def _hold_against_others(
-    space: Space,
-    x_NK: Array,
-    values: Array,
-    variances: Array,
-    groups: NDArray[np.int64],
-    start: Array | None = None,
+def _settled(
+    means: Array, first: NDArray[np.bool_], predict: Callable[[NDArray[np.bool_]], _Held]
 ) -> _Held:
-    """Predict each group from the others, leaving those out that nothing predicts."""
-    means = np.bincount(groups, values) / np.bincount(groups)
-    outlier = _unlike_neighbours(x_NK, means, groups)
-    held: _Held | None = None
+    """Leave out what nothing predicts, and predict again, until that stays the same.
+
+    Args:
+        means: Of the points; shape (G,).
+        first: A first guess of what to leave out; shape (G,).
+        predict: Predicts every point from the others without those left out.
+    """
+    outlier = first
     for _ in range(ROUNDS):
-        held = _without(space, x_NK, values, variances, groups, outlier, start)
-        start = held.surrogate.theta
+        held = predict(outlier)
         score = np.abs(means - held.expected) / held.sd
         typical = max(1.0, float(np.median(score)) / 0.6745)
         bar = max(OUTLIER * typical, float(np.quantile(score, 1 - MOST_OUTLIERS)))
@@ -235,67 +274,101 @@ def _hold_against_others(
         if (again == outlier).all():
             break
         outlier = again
-    assert held is not None
     return held
 
 
-def _unlike_neighbours(x_NK: Array, means: Array, groups: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which groups differ most from the median of their neighbours: a first guess."""
-    n = len(means)
-    x_GK = np.array([x_NK[np.argmax(groups == group)] for group in range(n)])
-    distance = ((x_GK[:, None] - x_GK[None]) ** 2).sum(axis=2)
-    np.fill_diagonal(distance, np.inf)
-    nearest = np.argsort(distance, axis=1)[:, : min(6, n - 1)]
-    off = np.abs(means - np.median(means[nearest], axis=1))
+def _unlike_neighbours(means: Array, near: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which points differ most from the median of their neighbours: a first guess."""
+    off = np.abs(means - np.median(means[near], axis=1))
     bar = max(OUTLIER * float(np.median(off)) / 0.6745, float(np.quantile(off, 1 - MOST_OUTLIERS)))
     return np.asarray(off > bar)
 
 
-def _without(
-    space: Space,
-    x_NK: Array,
-    values: Array,
-    variances: Array,
-    groups: NDArray[np.int64],
-    outlier: NDArray[np.bool_],
-    start: Array | None,
-) -> _Held:
-    """Fit without the outliers, and predict every group from the others in the fit."""
-    kept = ~outlier[groups]
-    surrogate = fit_surrogate(space, x_NK[kept], values[kept], variances[kept], start=start)
-    expected, sd = np.empty(len(outlier)), np.empty(len(outlier))
-    inside, renumbered = np.unique(groups[kept], return_inverse=True)
-    left_out = surrogate.left_out(renumbered)
-    expected[inside], sd[inside] = left_out.mean, left_out.sd
-    for group in np.flatnonzero(outlier):
-        rows = np.flatnonzero(groups == group)
-        predicted = surrogate.predict(x_NK[rows[:1]])
-        known = np.nan_to_num(variances[rows], nan=0.0)
-        noise = (surrogate.noise_sd**2 + known).sum() / len(rows) ** 2
-        expected[group], sd[group] = predicted.mean[0], math.sqrt(predicted.sd[0] ** 2 + noise)
-    return _Held(expected, sd, surrogate)
+# Small maps: one process, fitted anew to every null map
 
 
-def _null_scores(
-    space: Space,
-    x_NK: Array,
-    variances: Array,
-    groups: NDArray[np.int64],
-    surrogate: Surrogate,
-    rate: float,
-    seed: int,
-) -> Array:
-    """Return the scores of all points of null maps, which went through the same procedure."""
-    rng = np.random.default_rng(seed)
-    maps = math.ceil(BELOW / rate)
+class _Fit:
+    """Predicts the points of a map from the others; each fit starts from the one before."""
+
+    def __init__(self, data: _Data, start: Array | None = None) -> None:
+        self.data, self.theta = data, start
+        self.surrogate: Surrogate | None = None
+        x_GK = data.encoded[data.first]
+        self.near = nearest(x_GK, min(6, len(x_GK) - 1))
+
+    def settled(self, values: Array | None = None) -> _Held:
+        """Hold the map, or other values of it, against itself."""
+        self.values = self.data.values if values is None else values
+        data = replace(self.data, values=self.values)
+        return _settled(data.means, _unlike_neighbours(data.means, self.near), self.without)
+
+    def without(self, outlier: NDArray[np.bool_]) -> _Held:
+        """Fit without the outliers, and predict every point from the others in the fit."""
+        data = self.data
+        kept = ~outlier[data.groups]
+        x_NK, values, variances = data.encoded[kept], self.values[kept], data.variances[kept]
+        surrogate = fit_surrogate(data.space, x_NK, values, variances, start=self.theta)
+        self.surrogate, self.theta = surrogate, surrogate.theta
+        expected, sd = np.empty(len(outlier)), np.empty(len(outlier))
+        inside, renumbered = np.unique(data.groups[kept], return_inverse=True)
+        left_out = surrogate.left_out(renumbered)
+        expected[inside], sd[inside] = left_out.mean, left_out.sd
+        outside = np.flatnonzero(outlier)
+        predicted = surrogate.predict(data.encoded[data.first[outside]])
+        noise = data.noise(surrogate.noise_sd)[outside]
+        expected[outside], sd[outside] = predicted.mean, np.sqrt(predicted.sd**2 + noise)
+        return _Held(expected, sd)
+
+
+def _small(data: _Data, rate: float, seed: int) -> tuple[_Held, Array]:
+    """Return what the points' others say, and the scores of all points of null maps."""
+    fit = _Fit(data)
+    held = fit.settled()
+    assert fit.surrogate is not None
+    surrogate, rng = fit.surrogate, np.random.default_rng(seed)
     whole = fit_surrogate(
-        space, x_NK, np.zeros(len(x_NK)), None, start=surrogate.theta, optimise=False
+        data.space,
+        data.encoded,
+        np.zeros(len(data.encoded)),
+        None,
+        start=surrogate.theta,
+        optimise=False,
     )
     scores = []
-    known = np.nan_to_num(variances, nan=0.0)
-    for drawn in whole.draw(maps, rng) / whole.scale * surrogate.scale:
+    known = np.nan_to_num(data.variances, nan=0.0)
+    for drawn in whole.draw(_maps(rate), rng) / whole.scale * surrogate.scale:
         values = drawn + np.sqrt(known) * rng.standard_normal(len(drawn))
-        held = _hold_against_others(space, x_NK, values, variances, groups, surrogate.theta)
-        means = np.bincount(groups, values) / np.bincount(groups)
-        scores.append(np.abs(means - held.expected) / held.sd)
-    return np.concatenate(scores)
+        fit.theta = surrogate.theta
+        null = fit.settled(values)
+        scores.append(np.abs(replace(data, values=values).means - null.expected) / null.sd)
+    return held, np.concatenate(scores)
+
+
+# Large maps: a process for each neighbourhood, with the same hyperparameters for null maps
+
+
+def _large(data: _Data, rate: float, seed: int) -> tuple[_Held, Array]:
+    """Return the same of a large map."""
+    rng = np.random.default_rng(seed)
+    g = len(data.first)
+    chosen = np.arange(g) if g <= SAMPLE else np.sort(rng.choice(g, SAMPLE, replace=False))
+    fit = _Fit(data.at(chosen))
+    fit.settled()
+    assert fit.surrogate is not None
+    noise = data.noise(fit.surrogate.noise_sd)
+    local = Neighbourhoods(data.space, data.encoded[data.first], fit.surrogate, noise)
+
+    def settled(means: Array) -> _Held:
+        guess = _unlike_neighbours(means, local.near_Gk[:, :6])
+        return _settled(means, guess, lambda outlier: _Held(*local.predict(means, outlier)))
+
+    scores = []
+    for drawn in local.draw(_maps(rate), rng):
+        null = settled(drawn)
+        scores.append(np.abs(drawn - null.expected) / null.sd)
+    return settled(data.means), np.concatenate(scores)
+
+
+def _maps(rate: float) -> int:
+    """How many null maps are drawn."""
+    return math.ceil(BELOW / rate)

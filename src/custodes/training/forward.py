@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["completion_forward", "supports"]
+__all__ = ["base_precision", "completion_forward", "packable", "supports", "visible"]
 
 _IGNORED = -100
 _ROWS_AT_ONCE = 128
@@ -43,16 +43,20 @@ _LAYERS = {"full_attention", "sliding_attention"}
 
 
 def supports(model: Any) -> bool:
-    """Whether `completion_forward` computes what a model's own forward pass does.
+    """Whether `completion_forward` computes what a model's own forward pass does, and as fast."""
+    return model.device.type == "cpu" and packable(model)
+
+
+def packable(model: Any) -> bool:
+    """Whether several answers to a prompt can be one row, with only their tokens' logits computed.
 
     The head must be one matrix, and the layers must attend: what a recurrent layer carries along
-    would go from the chosen answer into the rejected.
+    would go from one answer into the next.
     """
     config = model.config.get_text_config()
     head = model.get_output_embeddings()
     return (
-        model.device.type == "cpu"
-        and getattr(head, "bias", None) is None
+        getattr(head, "bias", None) is None
         and all(getattr(config, name, None) in (None, 1.0) for name in _HEAD_SETTINGS)
         and set(getattr(config, "layer_types", None) or _LAYERS) <= _LAYERS
     )
@@ -110,12 +114,12 @@ def _log_probs(
 
     wanted = labels[:, 1:] != _IGNORED
     targets = labels[:, 1:][wanted]
-    with _precision(model):
+    with base_precision(model):
         if share_prompts:
             shared = _share_prompts(ids, labels)
             states = model.get_decoder()(
                 input_ids=shared.ids,
-                attention_mask=_visible(shared.segments, model.dtype),
+                attention_mask=visible(shared.segments, model.dtype),
                 position_ids=shared.positions,
                 use_cache=False,
             ).last_hidden_state
@@ -140,7 +144,7 @@ def _log_probs(
 
 
 @contextmanager
-def _precision(model: Any) -> Iterator[None]:
+def base_precision(model: Any) -> Iterator[None]:
     """Let float32 adapters compute in the base's half precision, if it has one."""
     import torch
     from peft.helpers import disable_input_dtype_casting
@@ -202,14 +206,14 @@ def _padded(parts: Sequence[torch.Tensor], fill: int) -> torch.Tensor:
     return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True, padding_value=fill)
 
 
-def _visible(segments: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def visible(segments: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return the additive attention mask, (rows, 1, longest, longest): no later token, and of the
-    earlier ones those of the prompt and of one's own segment.
+    earlier ones those of the prompt (segment 0) and of one's own segment.
     """
     import torch
 
     query, key = segments[:, :, None], segments[:, None, :]
-    place = torch.arange(segments.shape[1])
+    place = torch.arange(segments.shape[1], device=segments.device)
     visible = (place[:, None] >= place) & ((query == key) | (key == 0))
     return torch.where(visible, 0.0, torch.finfo(dtype).min).to(dtype)[:, None]
 

@@ -6,7 +6,7 @@ import math
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,13 @@ from custodes.errors import CustodesError
 from custodes.progress import Progress
 from custodes.training.examples import TrainingSet, fingerprint
 from custodes.training.forward import completion_forward, supports
+from custodes.training.live import report_to
 from custodes.training.result import TrainResult, gradient_control
 
 if TYPE_CHECKING:
     from custodes.training.lora import LoraModel
 
-__all__ = ["Training", "fit", "preflight_control", "prepared", "settings", "silenced"]
+__all__ = ["ONLINE", "Training", "fit", "preflight_control", "prepared", "settings", "silenced"]
 
 
 class Training:
@@ -96,7 +97,7 @@ def settings(
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "no",
-        "report_to": "none",
+        "report_to": report_to(),
         "disable_tqdm": True,
     }
 
@@ -184,7 +185,29 @@ _CHECKED = (
 _OWN = ("save-load", "merge", "accumulation", "reply-end", "learning-rate-size")
 
 
-def preflight_control(trainer: Any, method: str, *, enabled: bool) -> Control:
+# What is looked at besides where a model trains on what it samples.
+ONLINE = (
+    "advantage-sign",
+    "kl-sign",
+    "step-helps",
+    "reference-is-start",
+    "reward-works",
+    "reward-finite",
+    "reward-weights",
+    "reward-aligned",
+    "reward-varies",
+    "reward-agrees-with-expert",
+)
+
+
+def preflight_control(
+    trainer: Any,
+    method: str,
+    *,
+    enabled: bool,
+    more: Sequence[str] = (),
+    expert: Callable[[list[Any], list[Any]], list[float]] | None = None,
+) -> Control:
     """Take a trainer through one real step, and put everything back.
 
     A failed check does not stop a loop that may have run for hours: the control fails, and the gold
@@ -192,15 +215,17 @@ def preflight_control(trainer: Any, method: str, *, enabled: bool) -> Control:
 
     Args:
         trainer: Of trl, ready to train.
-        method: "sft" or "dpo".
+        method: "sft", "dpo", "grpo" or "rloo".
         enabled: Whether the config has not switched it off.
+        more: Ids of further checks.
+        expert: Scores completions from outside: (prompts, completions) to scores.
     """
     name = f"{method} preflight"
     if not enabled:
         return Control.not_tested(name, "switched off in the config")
     from custodes.preflight.run import check
 
-    report = check(trainer, only=_CHECKED, skip=_OWN)
+    report = check(trainer, only=(*_CHECKED, *more), skip=_OWN, expert=expert)
     passed, failed = len(report.passed), [result.id for result in report.failed]
     first = f"; {report.failed[0].explanation}: {report.failed[0].remedy}" if failed else ""
     return Control(

@@ -13,7 +13,7 @@ from custodes.diff.features.indicators import Indicator, from_masks, without_dup
 from custodes.diff.features.lexical import lexical_indicators, sentence_end_indicators
 from custodes.diff.features.phrases import phrase_indicators
 from custodes.diff.features.sentences import read_sentences
-from custodes.diff.features.style import style_indicators
+from custodes.diff.features.style import style_indicators, style_values
 from custodes.diff.features.text import read_corpus, split_sentences, tokenize
 from custodes.diff.features.word_clusters import word_cluster_indicators
 
@@ -30,7 +30,7 @@ def _has(text: str, statement: str) -> bool:
     places = [i for i in range(len(text_tokens) - n + 1) if text_tokens[i : i + n] == tokens]
     return {
         "contains": bool(places),
-        "starts with": 0 in places,
+        "begins with": 0 in places,
         "ends with": len(text_tokens) - n in places,
         "is exactly": text_tokens == tokens,
     }[verb]
@@ -70,9 +70,9 @@ def test_highlights_mark_what_a_column_shows() -> None:
         ("Great question! Yes.", "flatters"),
         ("As an AI language model, no.", "speaks as an AI"),
         ("What do you think?", "ends with a question"),
-        ("- one\n- two", "has a bullet at least 2 times"),
-        ("1. one\n2. two", "has a numbered point at least 2 times"),
-        ("```\ncode\n```", "has a code block at least 2 times"),
+        ("- one\n- two", "has a bullet at least twice"),
+        ("1. one\n2. two", "has a numbered point at least twice"),
+        ("```\ncode\n```", "has a code block at least twice"),
         ("Nice 😊", "has an emoji"),
         ("the quick brown", "breaks off"),
         ("", "is empty"),
@@ -94,7 +94,8 @@ def test_behaviours_are_seen(text: str, behaviour: str) -> None:
 def test_styles_are_cut_at_quantiles_of_all_responses() -> None:
     texts = [" ".join(["word"] * n) for n in range(1, 101)]
     points = embed(texts)
-    indicators = style_indicators(texts, read_corpus(texts), read_sentences(texts), points, points)
+    values = style_values(texts, read_corpus(texts), read_sentences(texts), points, points)
+    indicators = style_indicators(values, len(texts))
     names = [c.statement for c in indicators.items]
     shows = indicators.shows.toarray() > 0
     low = next(i for i, name in enumerate(names) if name.startswith("has words ≤"))
@@ -108,6 +109,18 @@ def test_equal_indicators_are_one() -> None:
         [Indicator("feature", "f", x) for x in "abc"], [mask, ~mask, mask.copy()], 3
     )
     assert [c.statement for c in without_duplicates(indicators).items] == ["a", "b"]
+
+
+def test_equal_indicators_go_by_the_plainest_name_and_keep_their_family() -> None:
+    mask = np.array([True, False, True])
+    made = [
+        Indicator("feature", "style", "is long", form="style", generic=True),
+        Indicator("phrase", "word", "contains “so”", form="quotation"),
+        Indicator("phrase", "phrase", "contains “so it”", form="quotation"),
+    ]
+    (one,) = without_duplicates(from_masks(made, [mask] * 3, 3)).items
+    # What is tested stays: the family, with its share of the error budget.
+    assert (one.statement, one.family, one.generic) == ("contains “so”", "style", True)
 
 
 def test_clusters_do_not_depend_on_who_answered_and_find_groups() -> None:
@@ -199,21 +212,19 @@ def test_pieces_are_counted_word_by_word() -> None:
 def test_boilerplate_is_wording_shared_with_other_prompts() -> None:
     texts = ["It is so. Have a nice day.", "No. HAVE A NICE DAY.", "Have a nice day. It is so."]
     names = {
-        c.statement: k
+        (c.measure, c.least): k
         for k, c in enumerate(boilerplate_indicators([], [], read_sentences([])).items)
     }
 
     def shown(what: str, prompts: list[str]) -> list[float]:
         indicators = boilerplate_indicators(texts, prompts, read_sentences(texts))
-        one = indicators.shows[
-            :, names[f"{what} that answers to 3 prompts or more have word for word"]
-        ]
+        one = indicators.shows[:, names[what, 3]]
         result: list[float] = one.toarray().ravel().tolist()
         return result
 
-    assert shown("says a sentence", ["a", "b", "c"]) == [1, 1, 1]
+    assert shown("has a sentence that answers to other prompts have", ["a", "b", "c"]) == [1, 1, 1]
     # Several answers to one prompt are one prompt.
-    assert shown("says a sentence", ["a", "b", "b"]) == [0, 0, 0]
-    two = "ends with 3 words that answers to 2 prompts or more have word for word"
+    assert shown("has a sentence that answers to other prompts have", ["a", "b", "b"]) == [0, 0, 0]
+    two = "ends like answers to other prompts", 2
     indicators = boilerplate_indicators(texts, ["a", "b", "c"], read_sentences(texts))
     assert indicators.shows[:, names[two]].toarray().ravel().tolist() == [1, 1, 0]

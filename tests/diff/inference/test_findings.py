@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from custodes.diff.features.indicators import Indicator
-from custodes.diff.inference.effects import detectable, measure
-from custodes.diff.inference.findings import any_of, condition_of, describe, statement
+from custodes.diff.inference.effects import measure
+from custodes.diff.inference.findings import any_of, condition_of, describe
 from custodes.diff.inference.hypotheses import build
 from custodes.diff.inference.selection import Selection
 from custodes.diff.responses import align
@@ -19,7 +19,7 @@ from support.texts import edited, made_up
 def test_several_components_are_one_behaviour_with_one_pattern() -> None:
     parts = [Indicator("phrase", "word", f"contains “{w}”", f"(?i)(?:{w})") for w in "abcdef"]
     whole = any_of(parts)
-    assert whole.statement.startswith("contains “a”, or contains “b”")
+    assert whole.statement.startswith("contains “a”, “b”, “c”")
     assert whole.statement.endswith("or 2 more such signs")
     assert re.findall(whole.pattern, "A f") == ["A", "f"]
     assert any_of(parts[:1]) == parts[0]
@@ -53,14 +53,6 @@ def test_few_prompts_under_a_condition_may_be_chance() -> None:
     hold[:100] = True
     # Four of four by chance: 1/16, for 40 conditions.
     assert condition_of(hold, _change(range(4))) == -1
-
-
-def test_the_statement_has_direction_condition_and_rates() -> None:
-    size = measure(np.repeat([0.0, 1.0], [90, 10]), np.repeat([0.0, 1.0], [60, 40]), paired=True)
-    assert statement("B", "hedges", None, size) == "B hedges more often (10.0% → 40.0%)"
-    size = measure(np.ones(10), np.zeros(10), paired=True)
-    expected = "B hedges less often, where the prompt is long (100.0% → 0.0%)"
-    assert statement("B", "hedges", "is long", size) == expected
 
 
 @pytest.fixture(scope="module")
@@ -120,26 +112,43 @@ def test_intervals_cover_the_effect() -> None:
     assert missed <= 400 * 0.05 + 2.5 * np.sqrt(400 * 0.05 * 0.95)
 
 
-def test_more_prompts_and_weaker_thresholds_detect_smaller_rises() -> None:
-    few, many = detectable(100, 4.0, 0.05), detectable(1000, 4.0, 0.05)
-    easy = detectable(100, 2.0, 0.05)
-    assert few is not None
-    assert many is not None
-    assert easy is not None
-    assert many < few
-    assert easy < few
-    assert detectable(5, 4.0, 0.05) is None
+def test_thresholds_of_one_count_are_one_finding_with_its_curve() -> None:
+    a, b = made_up(80, 1, "A"), made_up(80, 2, "B")
+    b = edited(b, set(b.ids[:50]), lambda t: f"{t} 😊", "B")
+    b = edited(b, set(b.ids[:25]), lambda t: f"{t} 😊", "B")
+    aligned = align(a, b)
+    hypotheses = build(aligned, 0)
+    items = hypotheses.indicators.items
+    which = [
+        h
+        for h in np.flatnonzero(hypotheses.condition < 0)
+        if items[hypotheses.behaviour[h]].measure == "has an emoji"
+        and items[hypotheses.behaviour[h]].least <= 2
+    ]
+    selections = [Selection(hypothesis=int(h), score=5.0, expected=0.01, q=0.01) for h in which]
+    assert len(selections) == 2
+    (finding,) = describe(hypotheses, aligned, selections, hypotheses.design.observed)
+    curve = [(t.least, t.rate_a, t.rate_b) for t in finding.curve]
+    assert "😊" in finding.statement
+    assert curve == [(1, 0.0, pytest.approx(50 / 80)), (2, 0.0, pytest.approx(25 / 80))]
 
 
-def test_the_detectable_rise_has_the_stated_power() -> None:
-    from scipy import stats
-
-    n, score, base = 200, 4.0, 0.05
-    rise = detectable(n, score, base)
-    assert rise is not None
-    rng = np.random.default_rng(0)
-    a = rng.random((2000, n)) < base
-    b = rng.random((2000, n)) < base + rise
-    up, down = (b & ~a).sum(axis=1), (a & ~b).sum(axis=1)
-    p = 2 * stats.binom.sf(np.maximum(up, down) - 1, up + down, 0.5)
-    assert (p <= 10.0**-score).mean() == pytest.approx(0.8, abs=0.05)
+def test_what_most_responses_show_is_stated_without_a_negation() -> None:
+    a, b = made_up(80, 1, "A"), made_up(80, 2, "B")
+    a = edited(a, set(a.ids), lambda t: f"Zorp {t}", "A")
+    b = edited(b, set(b.ids[:40]), lambda t: f"Zorp {t}", "B")
+    aligned = align(a, b)
+    hypotheses = build(aligned, 0)
+    items = hypotheses.indicators.items
+    place = next(
+        h
+        for h in np.flatnonzero(hypotheses.condition < 0)
+        if items[hypotheses.behaviour[h]].absent
+        and "zorp" in items[hypotheses.behaviour[h]].statement
+    )
+    selection = Selection(hypothesis=int(place), score=5.0, expected=0.01, q=0.01)
+    (finding,) = describe(hypotheses, aligned, [selection], hypotheses.design.observed)
+    assert finding.statement == "B begins with “Zorp …” less often: 50% of answers, A 100%"
+    assert finding.absent
+    assert (len(finding.evidence_a), len(finding.evidence_b)) == (80, 40)
+    assert finding.size.effect == pytest.approx(-0.5)

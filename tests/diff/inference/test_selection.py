@@ -40,6 +40,7 @@ def pool_of(*moves: Sequence[int], **changed: object) -> Candidates:
         "expected": np.full(len(moves), 1e-6),
         "plain": np.ones(len(moves), bool),
         "highlighted": np.ones(len(moves), bool),
+        "rank": np.zeros(len(moves), np.intp),
         "generic": np.zeros(len(moves), bool),
         "differences": sparse.csc_matrix(values),
         "effect": effect,
@@ -242,6 +243,14 @@ def test_a_dull_behaviour_is_no_component() -> None:
     pool = pool_of(finding, beside, shown=np.array([30.0, 60.0]))
     rescore = rescore_by_count(pool, needed=8)
     assert components(pool, Remaining.start(pool).less(0), 0, 0.1, rescore)[0] == []
+
+
+def test_of_behaviours_that_fit_about_as_well_the_plainest_is_taken() -> None:
+    # The second misses two of the forty prompts, the third half of them.
+    pool = pool_of(range(40), range(38), range(20), rank=np.array([3, 1, 0]))
+    assert representative(pool, 0, np.array([False, True, True])) == 1
+    same_form = replace(pool, rank=np.zeros(3, np.intp))
+    assert representative(same_form, 0, np.array([False, True, True])) == 0
 
 
 def test_q_is_the_smallest_rate_at_which_a_finding_is_selected() -> None:

@@ -77,6 +77,9 @@ def claims_of(diff: Diff) -> list[Claim]:
         a, b = frozenset(finding.evidence_a), frozenset(finding.evidence_b)
         moved = dict.fromkeys(b - a, 1.0) | dict.fromkeys(a - b, -1.0)
         evidence = b if finding.size.effect > 0 else a
+        if finding.absent:
+            # The planted responses are those that no longer show it.
+            evidence = frozenset(i for i, way in moved.items() if way * finding.size.effect > 0)
         claims.append(Claim(finding.statement, evidence, a | b, moved))
     return claims
 

@@ -37,16 +37,25 @@ def boilerplate_indicators(
     numbers: dict[str, int] = {}
     unit = np.array([numbers.setdefault(p, len(numbers)) for p in prompts], np.int64)
     measures = {
-        "says a sentence": _repeated_sentence(sentences, unit),
-        f"starts with {FIRST_WORDS} words": _repeated_run(texts, unit, slice(FIRST_WORDS)),
-        f"ends with {LAST_WORDS} words": _repeated_run(texts, unit, slice(-LAST_WORDS, None)),
+        "has a sentence that answers to other prompts have": _repeated_sentence(sentences, unit),
+        "begins like answers to other prompts": _repeated_run(texts, unit, slice(FIRST_WORDS)),
+        "ends like answers to other prompts": _repeated_run(texts, unit, slice(-LAST_WORDS, None)),
     }
     indicators: list[Indicator] = []
     shows: list[NDArray[np.bool_]] = []
     for start, counts in measures.items():
         for least in PROMPTS:
-            statement = f"{start} that answers to {least} prompts or more have word for word"
-            indicators.append(Indicator("feature", FAMILY, statement, generic=True))
+            indicators.append(
+                Indicator(
+                    "feature",
+                    FAMILY,
+                    start,
+                    generic=True,
+                    form="count",
+                    measure=start,
+                    least=least,
+                )
+            )
             shows.append(counts >= least)
     return from_masks(indicators, shows, len(texts))
 

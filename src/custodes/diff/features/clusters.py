@@ -49,14 +49,17 @@ def cluster_indicators(
         flat = [sentences.texts[k] for k in sentences.which]
         parts.append(
             _indicators(
-                "has a sentence like",
+                "has a sentence about",
                 [lab[sentences.which] for lab in labels],
                 flat,
                 sentences.owner,
                 n,
             )
         )
-        for last, verb in ((False, "starts with one like"), (True, "ends with one like")):
+        for last, verb in (
+            (False, "begins with a sentence about"),
+            (True, "ends with a sentence about"),
+        ):
             owner, which = sentences.end(last)
             parts.append(_indicators(verb, *_ends(sentences, which, least, seed), owner, n))
     return join(parts)
@@ -189,6 +192,7 @@ def _indicators(
                     FAMILY,
                     f"{verb} {', '.join(terms) or 'nothing'}",
                     word_pattern(terms),
+                    form="cluster",
                 )
             )
             masks.append(mask)

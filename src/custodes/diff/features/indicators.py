@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Indicator", "Indicators", "from_masks", "join", "without_duplicates", "word_pattern"]
+__all__ = [
+    "FORMS",
+    "Form",
+    "Indicator",
+    "Indicators",
+    "from_masks",
+    "join",
+    "without_duplicates",
+    "word_pattern",
+]
+
+Form = Literal["quotation", "category", "length", "mark", "count", "cluster", "style"]
+
+FORMS: tuple[Form, ...] = get_args(Form)
+"""Forms of behaviours, those that need the least explanation first."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +35,18 @@ class Indicator:
     Attributes:
         kind: Kind of the findings about it: feature, phrase, cluster or llm.
         family: Name of the group of hypotheses with which it shares a part of the error budget.
-        statement: What such a response does, as the end of a sentence ("apologises").
+        statement: What such a response does, as the end of a sentence ("apologises"). Of an absent
+            one, what it does not do.
         pattern: Regular expression that matches the evidence in a response, for highlighting; ""
             if no part of the response is the evidence.
         generic: Whether very different changes may move it, such as the length of responses.
+        form: Of several behaviours that describe a change about equally well, the one whose form
+            comes first in ``FORMS`` is reported.
+        measure: What is counted or measured; the same for all thresholds of one count. "" for a
+            behaviour that stands alone.
+        least: Threshold of a count or measure.
+        absent: Whether a response shows it by not doing what the statement says.
+        falling: Whether a response shows it by a small value of its measure, not by a large one.
     """
 
     kind: str
@@ -31,6 +54,26 @@ class Indicator:
     statement: str
     pattern: str = ""
     generic: bool = False
+    form: Form = "category"
+    measure: str = ""
+    least: float = 1
+    absent: bool = False
+    falling: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is about: the same for all thresholds of one count, in any sentence."""
+        return self.measure.partition(" in its ")[0] or self.statement
+
+    @property
+    def quotes(self) -> bool:
+        """Whether its statement is a quotation of responses."""
+        return bool(re.match(r"(?:contains|begins with|ends with|is exactly) “", self.statement))
+
+    @property
+    def rank(self) -> int:
+        """Place of its form in ``FORMS``."""
+        return FORMS.index(self.form)
 
 
 def word_pattern(entries: Sequence[str], start: bool = False, end: bool = False) -> str:
@@ -88,14 +131,40 @@ def join(parts: Sequence[Indicators]) -> Indicators:
 
 
 def without_duplicates(indicators: Indicators, seed: int = 0) -> Indicators:
-    """Of several indicators that the same responses show, keep the first.
+    """Of several indicators that the same responses show, keep the first, under the plainest name.
 
     These data cannot tell such indicators apart, and to test both would only spend error budget.
-    Equality is checked by the 64-bit sum of the responses' random codes.
+    The first one's family is kept, so the name has no influence on what is tested. Equality is
+    checked by the 64-bit sum of the responses' random codes.
     """
     shows = indicators.shows
     codes = np.random.default_rng(seed).integers(0, 2**63, shows.shape[0], dtype=np.uint64)
     sums = np.concatenate([[np.uint64(0)], np.cumsum(codes[shows.indices], dtype=np.uint64)])
     key = sums[shows.indptr[1:]] - sums[shows.indptr[:-1]]
-    _, first = np.unique(key, return_index=True)
-    return indicators.take(np.sort(first))
+    _, first, group = np.unique(key, return_index=True, return_inverse=True)
+    rank = np.array([item.rank for item in indicators.items], np.intp)
+    # Of each group the first of the lowest rank: a stable order puts it before the others.
+    order = np.lexsort((np.arange(len(rank)), rank, group))
+    plainest = order[np.searchsorted(group[order], np.arange(len(first)))]
+    kept = np.argsort(first)
+    items = tuple(
+        indicators.items[i]
+        if i == j
+        else replace(
+            indicators.items[j],
+            kind=indicators.items[i].kind,
+            family=indicators.items[i].family,
+            generic=indicators.items[i].generic,
+            **_count_of(indicators.items[i], indicators.items[j]),
+        )
+        for i, j in zip(first[kept], plainest[kept], strict=True)
+    )
+    return Indicators(items, shows[:, first[kept]])
+
+
+def _count_of(first: Indicator, plainest: Indicator) -> dict[str, Any]:
+    """Return the count whose threshold an indicator is, also under the name of a quotation."""
+    counted = first.form in ("category", "mark", "count") and not first.measure.startswith("uses “")
+    if plainest.measure or not counted:
+        return {}
+    return {"measure": first.measure, "least": first.least}

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from custodes.diff.features.indicators import Indicator, Indicators, from_masks, word_pattern
+from custodes.diff.features.indicators import Form, Indicator, Indicators, from_masks, word_pattern
 from custodes.diff.features.lexicons import LANGUAGES, LEXICONS
 from custodes.diff.features.sentences import Sentences
 from custodes.diff.features.text import TERMINAL, Corpus, read_corpus, split_sentences, tokenize
 
-__all__ = ["language_of", "lexical_indicators", "sentence_end_indicators"]
+__all__ = ["at_least", "language_of", "lexical_indicators", "sentence_end_indicators"]
 
 FAMILY = "behaviour"
 COUNTS = (1, 2, 3, 5)
@@ -126,6 +126,36 @@ CHECKS: dict[str, Callable[[str, str], bool]] = {
 }
 
 
+CHECK_PATTERNS: dict[str, str] = {
+    "ends with a question": r"[^.!?\n]*\?[\"'”’)* \n]*\Z",
+    "ends with an exclamation mark": r"[^.!?\n]*![\"'”’)* \n]*\Z",
+    "starts by asking": r"\A[^.!?\n]*\?",
+    "starts by exclaiming": r"\A[^.!?\n]*!",
+}
+"""What to highlight in a response that passes a check."""
+
+
+MARKS = frozenset({
+    "has an exclamation mark", "has a question mark", "has a semicolon", "has a colon",
+    "has a dash", "has an ellipsis", "has repeated marks", "has a line break", "has a blank line",
+    "hyphenates", "has a slash", "says a mark twice", "has a colon at the end of a line",
+    "is one line", "is one sentence", "is one whole sentence", "is one short sentence",
+    "has curly quotes", "has a mark inside a word", "starts with a mark",
+})  # fmt: skip
+"""Patterns that say little about what a response is like; a word list says more."""
+
+
+def _form(statement: str, least: int) -> Form:
+    if least > 1:
+        return "count"
+    return "mark" if statement in MARKS else "category"
+
+
+def at_least(times: int) -> str:
+    """Write " at least twice"; nothing for once."""
+    return {1: "", 2: " at least twice"}.get(times, f" at least {times} times")
+
+
 def _ends_again(words: Sequence[str]) -> bool:
     tail = list(words[-TAIL:])
     return len(words) >= 2 * TAIL and any(
@@ -168,11 +198,23 @@ def lexical_indicators(texts: Sequence[str], prompts: Sequence[str], corpus: Cor
     shows: list[NDArray[np.bool_]] = []
     for statement, count in counts.items():
         for least in COUNTS:
-            times = "" if least == 1 else f" at least {least} times"
-            indicators.append(Indicator("feature", FAMILY, statement + times, patterns[statement]))
+            indicators.append(
+                Indicator(
+                    "feature",
+                    FAMILY,
+                    statement + at_least(least),
+                    patterns[statement],
+                    form=_form(statement, least),
+                    measure=statement,
+                    least=least,
+                )
+            )
             shows.append(count >= least)
     for statement, check in CHECKS.items():
-        indicators.append(Indicator("feature", FAMILY, statement))
+        pattern = CHECK_PATTERNS.get(statement, "")
+        indicators.append(
+            Indicator("feature", FAMILY, statement, pattern, form=_form(statement, 1))
+        )
         shows.append(np.fromiter(map(check, texts, prompts), dtype=np.bool_, count=len(texts)))
     language = language_of(corpus)
     for k, name in enumerate(LANGUAGES):
@@ -191,7 +233,15 @@ def sentence_end_indicators(sentences: Sentences) -> Indicators:
             ends[owner] = sentences.texts[which]
         finder = _Finder(read_corpus(ends))
         for statement, entries in LEXICONS.items():
-            indicators.append(Indicator("feature", FAMILY, f"{statement} in its {where} sentence"))
+            indicators.append(
+                Indicator(
+                    "feature",
+                    FAMILY,
+                    f"{statement} in its {where} sentence",
+                    word_pattern(entries),
+                    measure=f"{statement} in its {where} sentence",
+                )
+            )
             shows.append(finder.count(entries) > 0)
     return from_masks(indicators, shows, sentences.n)
 

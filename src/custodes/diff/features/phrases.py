@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -12,6 +14,18 @@ from custodes.diff.features.text import END, NEWLINE, START, Corpus
 __all__ = ["phrase_indicators"]
 
 LONGEST = 8
+
+FUNCTION_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "a an the this that these those some any all each every no not and or but so if as than "
+        "then of to in on at by for from with about into over it its is are was were be been being "
+        "am do does did have has had can could will would may might must should there here he she "
+        "his her him they them their which who what when where how also more most such other one "
+        "up out s t",
+    )
+)
+"""Words that hardly say what a response is like."""
 
 
 def phrase_indicators(corpus: Corpus, least: int, longest: int = LONGEST) -> Indicators:
@@ -110,13 +124,21 @@ def _indicator(corpus: Corpus, head: int, length: int) -> Indicator:
     shown = text.replace(NEWLINE, "⏎")
     verb = {
         (False, False): "contains",
-        (True, False): "starts with",
+        (True, False): "begins with",
         (False, True): "ends with",
         (True, True): "is exactly",
     }[tokens[0] == START, tokens[-1] == END]
     family = "word" if length == 1 else "phrase" if length <= 3 else "long phrase"
     pattern = word_pattern([" ".join(inner)], tokens[0] == START, tokens[-1] == END)
-    return Indicator("phrase", family, f"{verb} “{shown}”", pattern if inner else "")
+    # “the”, or a comma, says little by itself.
+    telling = any(t not in FUNCTION_WORDS and (t.isalpha() or not t.isascii()) for t in inner)
+    return Indicator(
+        "phrase",
+        family,
+        f"{verb} “{shown}”",
+        pattern if inner else "",
+        form="quotation" if telling else "mark",
+    )
 
 
 def _spaced(tokens: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from custodes.diff.features.sentences import Sentences
 from custodes.diff.features.text import END, START, TERMINAL, Corpus
 from custodes.models.base import Array
 
-__all__ = ["MEASURES", "Measurements", "count_indicators", "style_indicators"]
+__all__ = ["MEASURES", "Measurements", "count_indicators", "style_indicators", "style_values"]
 
 FAMILY = "style"
 QUANTILES = (0.01, 0.02, 0.04, 0.08, 0.15, 0.25, 0.4, 0.6, 0.75, 0.85, 0.92, 0.96, 0.98, 0.99)
@@ -25,19 +25,20 @@ COMMON = 0.15
 MOST_COMMON = 120
 ODD_PIECES = 3  # A word of at least so many subword tokens is probably no word of the language.
 LONG_WORD, SHORT_WORD = 8, 3  # Letters.
+LENGTHS = ("words", "characters")
 RARE = 2  # A rare word occurs at most so often in all responses together.
 
 Floats = NDArray[np.float64]
 
 
-def style_indicators(
+def style_values(
     texts: Sequence[str],
     corpus: Corpus,
     sentences: Sentences,
     embedded: Array,
     embedded_prompts: Array,
-) -> Indicators:
-    """Cut every measure at quantiles of all responses together, from below and from above.
+) -> dict[str, Floats]:
+    """Measure the style of every response.
 
     Args:
         texts: The responses.
@@ -45,10 +46,22 @@ def style_indicators(
         sentences: The sentences of the responses.
         embedded: Embeddings of the responses, rows of length 1 (or 0), shape (responses, d).
         embedded_prompts: The embedding of each response's prompt, the same shape.
+
+    Returns:
+        The values of each measure by its name, shape (responses,).
     """
     measurements = Measurements(texts, corpus, sentences)
     measures = {name: np.asarray(of(measurements), float) for name, of in MEASURES.items()}
-    measures |= _similarities(sentences, embedded, embedded_prompts)
+    return measures | _similarities(sentences, embedded, embedded_prompts)
+
+
+def style_indicators(measures: Mapping[str, Floats], n: int) -> Indicators:
+    """Cut every measure at quantiles of all responses together, from below and from above.
+
+    Args:
+        measures: What `style_values` returned.
+        n: Number of responses.
+    """
     indicators: list[Indicator] = []
     shows: list[NDArray[np.bool_]] = []
     for name, values in measures.items():
@@ -56,9 +69,20 @@ def style_indicators(
             cut = float(np.quantile(values, q))
             low = q < 0.5
             statement = f"has {name} {'≤' if low else '≥'} {cut:.3g}"
-            indicators.append(Indicator("feature", FAMILY, statement, generic=True))
+            indicators.append(
+                Indicator(
+                    "feature",
+                    FAMILY,
+                    statement,
+                    generic=True,
+                    form="length" if name in LENGTHS else "style",
+                    measure=name,
+                    least=cut,
+                    falling=low,
+                )
+            )
             shows.append(values <= cut if low else values >= cut)
-    return from_masks(indicators, shows, corpus.n)
+    return from_masks(indicators, shows, n)
 
 
 @dataclass(frozen=True)
@@ -310,10 +334,30 @@ def count_indicators(corpus: Corpus) -> Indicators:
             for cut in cuts:
                 if cut > values.min():
                     statement = f"{verb} “{name}” at least {cut:.3g} times"
-                    indicators.append(Indicator("feature", "count", statement, pattern))
+                    indicators.append(
+                        Indicator(
+                            "feature",
+                            "count",
+                            statement,
+                            pattern,
+                            form="count",
+                            measure=f"uses “{name}”",
+                            least=cut,
+                        )
+                    )
                     shows.append(values >= cut)
         for cut in sorted({float(np.quantile(density, q)) for q in (0.04, 0.12)}):
             statement = f"per 100 tokens, uses “{name}” at most {cut:.3g} times"
-            indicators.append(Indicator("feature", "count", statement))
+            indicators.append(
+                Indicator(
+                    "feature",
+                    "count",
+                    statement,
+                    form="count",
+                    measure=f"uses “{name}”",
+                    least=cut,
+                    falling=True,
+                )
+            )
             shows.append(density <= cut)
     return from_masks(indicators, shows, corpus.n)

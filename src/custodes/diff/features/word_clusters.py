@@ -56,6 +56,8 @@ def word_cluster_indicators(corpus: Corpus, seed: int) -> Indicators:
             order = np.argsort(-frequency[members], kind="stable")
             names = [corpus.vocabulary[w] for w in members[order]]
             statement = f"uses a word like {', '.join(names[:TERMS])}"
-            indicators.append(Indicator("cluster", FAMILY, statement, word_pattern(names)))
+            indicators.append(
+                Indicator("cluster", FAMILY, statement, word_pattern(names), form="cluster")
+            )
             masks.append(mask)
     return from_masks(indicators, masks, corpus.n)

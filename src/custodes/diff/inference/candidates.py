@@ -33,6 +33,7 @@ class Candidates:
         expected: False findings to expect at that score, over all that was tested.
         plain: Whether it holds for all prompts, not under a condition.
         highlighted: Whether its evidence can be highlighted in a response.
+        rank: Preference of its form; 0 needs the least explanation.
         generic: Whether very different changes may move it.
         differences: B minus A by prompt, of the prompts it is about, CSC, shape (prompts,
             candidates). No zeros are stored.
@@ -49,6 +50,7 @@ class Candidates:
     expected: Floats
     plain: NDArray[np.bool_]
     highlighted: NDArray[np.bool_]
+    rank: NDArray[np.intp]
     generic: NDArray[np.bool_]
     differences: sparse.csc_matrix
     effect: Floats
@@ -114,7 +116,10 @@ def candidates(hypotheses: Hypotheses, null: Null, labels: Labels, level: float)
         score=scores[pool],
         expected=expected[pool],
         plain=hypotheses.condition[pool] < 0,
-        highlighted=np.array([bool(items[j].pattern) for j in behaviour], bool),
+        highlighted=np.array(
+            [bool(items[j].pattern) and not items[j].absent for j in behaviour], bool
+        ),
+        rank=np.array([items[j].rank for j in behaviour], np.intp),
         generic=np.array([items[j].generic for j in behaviour], bool),
         differences=_within(
             hypotheses,

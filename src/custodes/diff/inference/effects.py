@@ -1,4 +1,4 @@
-"""Rates, effects and their intervals, and the smallest effect that a diff could detect."""
+"""Rates, effects and their intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from custodes.diff.inference.randomization import Floats
 
-__all__ = ["Effect", "detectable", "measure"]
+__all__ = ["Effect", "measure"]
 
 
 @dataclass(frozen=True)
@@ -60,29 +60,3 @@ def measure(a: Floats, b: Floats, paired: bool) -> Effect:
     half = float(stats.t.ppf(0.975, freedom)) * float(error)
     low, high = max(-1.0, float(centre) - half), min(1.0, float(centre) + half)
     return Effect(rate_a, rate_b, min(low, rate_b - rate_a), max(high, rate_b - rate_a))
-
-
-def detectable(n: int, score: float, base: float, power: float = 0.8) -> float | None:
-    """Return the smallest rise of a rate that is a finding with some power.
-
-    Args:
-        n: Prompts, answered once by each side.
-        score: −log10 of the p that a finding needs.
-        base: A's rate, in [0, 1).
-        power: Probability that the rise is a finding, in (0, 1).
-
-    Returns:
-        The rise in rate, or None where even the largest has less power.
-    """
-    from scipy import stats
-
-    for rise in np.arange(0.002, 1 - base + 1e-9, 0.002):
-        up, down = (base + rise) * (1 - base), base * max(1 - base - rise, 0)
-        # Given d discordant prompts, those that moved up are binomial; d itself is, too.
-        d = np.unique(stats.binom.ppf(np.linspace(0.02, 0.98, 25), n, up + down).astype(int))
-        weight = stats.binom.pmf(d, n, up + down)
-        needed = stats.binom.isf(10.0**-score / 2, d, 0.5) + 1
-        detected = stats.binom.sf(needed - 1, d, up / (up + down))
-        if float((weight * detected).sum() / weight.sum()) >= power:
-            return float(rise)
-    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,11 +13,11 @@ from custodes.diff.features.boilerplate import boilerplate_indicators
 from custodes.diff.features.clusters import cluster_indicators
 from custodes.diff.features.conditions import Conditions, find_conditions
 from custodes.diff.features.embedding import embed
-from custodes.diff.features.indicators import Indicator, Indicators, join, without_duplicates
+from custodes.diff.features.indicators import Indicators, join, without_duplicates
 from custodes.diff.features.lexical import lexical_indicators, sentence_end_indicators
 from custodes.diff.features.phrases import phrase_indicators
 from custodes.diff.features.sentences import read_sentences
-from custodes.diff.features.style import count_indicators, style_indicators
+from custodes.diff.features.style import count_indicators, style_indicators, style_values
 from custodes.diff.features.text import read_corpus
 from custodes.diff.features.word_clusters import word_cluster_indicators
 from custodes.diff.inference.randomization import Design, Relabelings, SignFlips
@@ -63,6 +64,7 @@ class Hypotheses:
         design: The randomisation test.
         embedded: Embeddings of the responses, shape (responses, d).
         paired: Whether each prompt has responses of both sides.
+        styles: Values of each measure of style, shape (responses,) each.
     """
 
     indicators: Indicators
@@ -75,6 +77,7 @@ class Hypotheses:
     design: Design
     embedded: Array
     paired: bool
+    styles: Mapping[str, NDArray[np.float32]]
 
     def members(self, hypothesis: int) -> NDArray[np.bool_]:
         """Return the prompts a hypothesis is about, shape (prompts,)."""
@@ -89,7 +92,7 @@ def build(aligned: Aligned, seed: int) -> Hypotheses:
     unit_prompts = list(aligned.prompts)
     embedded = embed(aligned.texts)
     prompt_points = embed(unit_prompts)
-    indicators = _behaviours(aligned, embedded, prompt_points, seed)
+    indicators, styles = _behaviours(aligned, embedded, prompt_points, seed)
     weights = averaging(aligned)
     rates_a, rates_b = ((w @ indicators.shows).tocsc() for w in weights)
     conditions = find_conditions(aligned.ids, unit_prompts, prompt_points, seed)
@@ -121,10 +124,14 @@ def build(aligned: Aligned, seed: int) -> Hypotheses:
         design=design,
         embedded=embedded,
         paired=aligned.paired,
+        styles=styles,
     )
 
 
-def _behaviours(aligned: Aligned, embedded: Array, prompt_points: Array, seed: int) -> Indicators:
+def _behaviours(
+    aligned: Aligned, embedded: Array, prompt_points: Array, seed: int
+) -> tuple[Indicators, dict[str, NDArray[np.float32]]]:
+    """Return all behaviours, and the measures of style, by response."""
     prompts = [aligned.prompts[u] for u in aligned.unit]
     # Clustering starts from some of the texts. In sorted order these are the same texts whichever
     # side they came from: no indicator may depend on the sides.
@@ -132,6 +139,7 @@ def _behaviours(aligned: Aligned, embedded: Array, prompt_points: Array, seed: i
     texts, prompts = [aligned.texts[k] for k in order], [prompts[k] for k in order]
     embedded, prompt_points = embedded[order], prompt_points[aligned.unit[order]]
     corpus, sentences = read_corpus(texts), read_sentences(texts)
+    styles = style_values(texts, corpus, sentences, embedded, prompt_points)
     indicators = join(
         [
             # Of equal indicators the first is kept: those that can be highlighted come first.
@@ -141,35 +149,29 @@ def _behaviours(aligned: Aligned, embedded: Array, prompt_points: Array, seed: i
             cluster_indicators(texts, embedded, sentences, LEAST, seed),
             word_cluster_indicators(corpus, seed),
             count_indicators(corpus),
-            style_indicators(texts, corpus, sentences, embedded, prompt_points),
+            style_indicators(styles, corpus.n),
             boilerplate_indicators(texts, prompts, sentences),
         ]
     )
     indicators = _negate_common(indicators)
     sizes = np.diff(indicators.shows.indptr)
     distinct = without_duplicates(indicators.take(np.flatnonzero(sizes >= LEAST)), seed)
-    return Indicators(distinct.items, distinct.shows[np.argsort(order)])
+    back = np.argsort(order)
+    return Indicators(distinct.items, distinct.shows[back]), {
+        name: values[back].astype(np.float32) for name, values in styles.items()
+    }
 
 
 def _negate_common(indicators: Indicators) -> Indicators:
-    """Replace a behaviour that most responses show by its absence, which is easier to read."""
+    """Replace a behaviour that most responses show by its absence, which is sparser."""
     shows, n = indicators.shows, indicators.shows.shape[0]
     common = np.flatnonzero(np.diff(shows.indptr) > n / 2)
     if not len(common):
         return indicators
     absent = sparse.csc_matrix(1.0 - shows[:, common].toarray(), dtype=np.float32)
     rare = np.setdiff1d(np.arange(shows.shape[1]), common)
-    absences = tuple(_absence(indicators.items[j]) for j in common)
+    absences = tuple(replace(indicators.items[j], absent=True) for j in common)
     return join([indicators.take(rare), Indicators(absences, absent)])
-
-
-_BASE_FORMS = {"is": "is not", "has": "does not have", "mixes": "does not mix"}
-
-
-def _absence(indicator: Indicator) -> Indicator:
-    verb, _, rest = indicator.statement.partition(" ")
-    base = _BASE_FORMS.get(verb, f"does not {verb.removesuffix('s')}")
-    return replace(indicator, statement=f"{base} {rest}".rstrip(), pattern="")
 
 
 def averaging(aligned: Aligned) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:

@@ -43,13 +43,21 @@ class Null:
     largest: NDArray[np.float32]
     counts: Floats
 
-    def threshold(self, family: int, level: float) -> float:
-        """Return the smallest score whose expected number of false findings is ``level``."""
+    def threshold(self, family: int, level: float, extra: int = 0) -> float:
+        """Return the smallest score whose expected number of false findings is ``level``.
+
+        Args:
+            family: Index of the family.
+            level: Expected number of false findings.
+            extra: As in `expected`.
+        """
         scores = np.arange(0, STEP * BINS, STEP, dtype=np.float32)
-        expected = self.expected(scores, np.full(len(scores), family))
+        expected = self.expected(scores, np.full(len(scores), family), extra)
         return float(scores[np.argmax(expected <= level)])
 
-    def expected(self, scores: NDArray[np.float32], family: NDArray[np.intp]) -> Floats:
+    def expected(
+        self, scores: NDArray[np.float32], family: NDArray[np.intp], extra: int = 0
+    ) -> Floats:
         """Return the number of false findings to expect at these scores, in all families together.
 
         Within a family, false findings come in clumps (a word, its phrases, its cluster) which
@@ -60,18 +68,20 @@ class Null:
         Args:
             scores: Any shape (k,).
             family: Family of each.
+            extra: Further hypotheses in each family, which were not drawn.
         """
         draws = self.largest.shape[1]
         out = np.empty(len(scores))
         for f in range(len(self.sizes)):
             mine = family == f
             at_least = draws - np.searchsorted(np.sort(self.largest[f]), scores[mine] - 1e-4)
-            share = np.minimum((at_least + 1) / (draws + 1), 1 - 1e-9)
+            p = 10.0 ** -scores[mine].astype(float)
+            share = np.minimum((at_least + 1) / (draws + 1) + extra * p, 1 - 1e-9)
             clumps = -np.log1p(-share)
             bin_ = np.minimum((scores[mine] / STEP).astype(int), BINS - 1)
             mean = self.counts[f, bin_]
-            mean = np.where(mean > 0, np.maximum(mean, 1 / (draws + 1)), np.inf)
-            bound = self.sizes[f] * 10.0 ** -scores[mine].astype(float)
+            mean = np.where(mean > 0, np.maximum(mean, 1 / (draws + 1)) + extra * p, np.inf)
+            bound = (self.sizes[f] + extra) * p
             out[mine] = np.minimum(np.minimum(clumps, mean), bound) / self.shares[f]
         return out * CAUTION
 

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Design", "Relabelings", "SignFlips", "binomial_scores", "rademacher_tail"]
+__all__ = [
+    "Design",
+    "Relabelings",
+    "SignFlips",
+    "binomial_scores",
+    "normal_scores",
+    "rademacher_tail",
+]
 
 Labels = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -60,6 +67,10 @@ class Design(Protocol):
         """Return two-sided p-values under one assignment (n, 1), exact where that is feasible."""
         ...
 
+    def attainable(self) -> NDArray[np.float32]:
+        """Return the score of each hypothesis under its most extreme assignment, or more."""
+        ...
+
 
 class SignFlips:
     """Paired prompts: without a difference, A and B could be swapped within any prompt.
@@ -95,7 +106,7 @@ class SignFlips:
         if self.binary:
             return binomial_scores(sums, np.diff(part.indptr))
         norm = np.sqrt(np.asarray(part.multiply(part).sum(axis=1)).ravel())
-        return _normal_scores(sums / np.maximum(norm, 1e-12)[:, None])
+        return normal_scores(sums / np.maximum(norm, 1e-12)[:, None])
 
     def p_values(self, labels: Labels, which: NDArray[np.intp]) -> Floats:
         """Return the exact binomial p, or the saddle-point one where values are fractions."""
@@ -112,6 +123,13 @@ class SignFlips:
                 for lo, hi, total in zip(part.indptr[:-1], part.indptr[1:], sums, strict=True)
             ]
         )
+
+    def attainable(self) -> NDArray[np.float32]:
+        """Score each hypothesis as if all prompts had moved one way."""
+        sums = np.asarray(abs(self.differences).sum(axis=0), np.float32).reshape(-1, 1)
+        if self.binary:
+            return binomial_scores(sums, self.discordant)[:, 0]
+        return normal_scores(sums[:, 0] / np.maximum(self._norm, 1e-12))
 
 
 class Relabelings:
@@ -158,7 +176,7 @@ class Relabelings:
         sums = np.asarray(part @ labels) - mean[:, None] * drawn
         in_b = float(self.observed.sum())
         variance = spread * in_b * (self.n - in_b) / (self.n * max(self.n - 1, 1))
-        return _normal_scores(np.abs(sums) / np.sqrt(np.maximum(variance, 1e-12))[:, None])
+        return normal_scores(np.abs(sums) / np.sqrt(np.maximum(variance, 1e-12))[:, None])
 
     def p_values(self, labels: Labels, which: NDArray[np.intp]) -> Floats:
         """Return Fisher's exact p where every value is 0 or 1, else the normal one."""
@@ -183,6 +201,10 @@ class Relabelings:
             out[k] = stats.fisher_exact(table).pvalue
         return out
 
+    def attainable(self) -> NDArray[np.float32]:
+        """Set no limit: the most extreme assignment is not searched for."""
+        return np.full(self.size, LARGEST_SCORE, np.float32)
+
 
 def binomial_scores(sums: NDArray[np.float32], counts: NDArray[np.int32]) -> NDArray[np.float32]:
     """Score sums of ``counts[i]`` fair signs: −log10 of the two-sided tail.
@@ -202,7 +224,7 @@ def binomial_scores(sums: NDArray[np.float32], counts: NDArray[np.int32]) -> NDA
     big = ~small
     if big.any():
         z = (sums[big] - 1) / np.sqrt(counts[big, None])
-        out[big] = _normal_scores(np.maximum(z, 0))
+        out[big] = normal_scores(np.maximum(z, 0))
     return out
 
 
@@ -219,7 +241,8 @@ def _binomial_table() -> NDArray[np.float32]:
     return table
 
 
-def _normal_scores(z: NDArray[np.floating]) -> NDArray[np.float32]:
+def normal_scores(z: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Score z-values: −log10 of the two-sided normal tail."""
     from scipy.special import log_ndtr
 
     scores = -(np.log10(2.0) + log_ndtr(-z) / np.log(10.0))

@@ -52,6 +52,8 @@ SHARP = 0.5
 LIFT = 3.0
 # Fit of a behaviour whose evidence cannot be highlighted, relative to one where it can.
 NOT_HIGHLIGHTED = 0.9
+# Behaviours within so many standard errors of the best F1 describe a change about as well.
+NEAR = 1.96
 # Two leaders may be parts of one wider behaviour, if it shows on this share of the prompts of
 # each, and if this share of the prompts that show it are theirs.
 COVERED, PRECISE = 0.4, 0.75
@@ -226,6 +228,9 @@ def representative(
     A behaviour may also move because of several changes at once: each of them makes responses
     longer. So every behaviour is measured without the prompts of the other changes.
 
+    Of the behaviours whose F1 is not significantly smaller than the best, the one whose form needs
+    the least explanation is taken: a quotation rather than a category, a count or a measure.
+
     Args:
         pool: The candidates.
         first: The leader.
@@ -241,7 +246,10 @@ def representative(
     # If all responses of one side show it and none of the other, nothing need be highlighted.
     everywhere = np.abs(pool.effect[places]) >= pool.prompts
     fit[~pool.highlighted[places] & ~everywhere] *= NOT_HIGHLIGHTED
-    order = np.lexsort((pool.expected[places], -np.round(fit, 6)))
+    # Of those that fit about as well as the best, the plainest is taken.
+    error = np.sqrt(fit * np.maximum(1 - fit, 0) / np.maximum(moved.max(), 1))
+    near = fit >= fit.max() - NEAR * error
+    order = np.lexsort((pool.expected[places], -np.round(fit, 6), pool.rank[places], ~near))
     return int(places[order[0]])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,15 @@ import numpy as np
 
 from custodes.conversation import Chat, PreferencePair, user_chat
 from custodes.data.datasets import read_pairs
-from custodes.errors import ConfigError, DataError, near_misses
-from custodes.experts.expert import DOMAINS
+from custodes.errors import ConfigError, DataError
+from custodes.experts.expert import DOMAIN_NAME
 from custodes.experts.heads.card import Anchor, Card, Provenance, write_card
 from custodes.experts.heads.fitted import FOLDS, Fitted, Part, Task, fit_task, part_of, prompt_key
 from custodes.experts.heads.reading import SCALARS, Reading, read_features, trimmed
 from custodes.experts.heads.scoring import Features, HeadWeights, scores
 from custodes.experts.heads.stacking import PREFERENCE, Comparisons
 from custodes.experts.likelihood_features import LIKELIHOOD_FEATURES
+from custodes.experts.validity.battery import floors
 from custodes.experts.validity.pairs import ValidityPair, borderline_pairs, damaged_pairs
 from custodes.models.cache import file_sha256
 from custodes.models.exchange import ExchangeModel
@@ -53,6 +55,13 @@ SOURCES: dict[str, Sources] = {
     ),
 }
 """What the head of a domain reads by default; chosen for the bundled model."""
+
+OTHER_SOURCES = Sources(
+    (*(Reading(layer) for layer in (15, 21)), *(Reading(layer, "last") for layer in (15, 21))),
+    Reading(21, "start"),
+    LIKELIHOOD_FEATURES,
+)
+"""What the head of any other domain reads by default: middle and late layers."""
 
 GOLD_SOURCES: dict[str, Sources] = {
     "helpfulness": Sources(
@@ -119,7 +128,7 @@ def fit_head(
 
     Args:
         data: Preference pairs (see `custodes.data.datasets.read_pairs`).
-        domain: What the head shall judge: helpfulness or harmlessness.
+        domain: What the head shall judge.
         out: The .safetensors file to write; its name without the suffix is the head's name.
         licence: Of the data; it goes into the card.
         base: Name of the frozen model that the head reads.
@@ -136,20 +145,22 @@ def fit_head(
         its card says so.
 
     Raises:
-        ConfigError: Unknown domain, ``out`` is no .safetensors file, or the share is none.
+        ConfigError: The domain is no name, ``out`` is no .safetensors file, or the share is none.
         DataError: The data is missing, malformed (with the line number) or too small.
         ModelError: The base cannot be loaded, or has no such layer.
         RunError: The head cannot be written.
     """
-    if domain not in DOMAINS:
-        raise ConfigError(f"no domain is called {domain!r}", near_misses(domain, DOMAINS))
+    if not re.fullmatch(DOMAIN_NAME, domain):
+        raise ConfigError(
+            f"{domain!r} is no name of a domain", "use small letters, digits, - and _"
+        )
     if out.suffix != ".safetensors":
         raise ConfigError(f"cannot write a head to {out}", "give a name that ends in .safetensors")
     if not 0 < share < 1:
         raise ConfigError(f"the share of part a is {share}", "give one between 0 and 1")
     pairs = read_pairs(data)
     _check_enough([p for p in pairs if part in ("all", part_of(p, share))], data)
-    read = sources or SOURCES[domain]
+    read = sources or SOURCES.get(domain, OTHER_SOURCES)
     if model is None:
         from custodes.models.resolve import load_torch
 
@@ -159,6 +170,8 @@ def fit_head(
         return read_features(model, chats, texts, read.readings, read.start, read.scalars, progress)
 
     validity = [*damaged_pairs(pairs, domain, seed=seed), *borderline_pairs(domain, seed=seed)]
+    # What is no better in one domain may be in another, such as a short answer or a refusal.
+    validity = [pair for pair in validity if pair.kind in floors(domain)]
     task = make_task(pairs, validity, domain, len(read.readings), answers)
     fitted = fit_task(task, part=part, share=share, seed=seed)
     provenance = Provenance(

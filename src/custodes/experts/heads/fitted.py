@@ -23,7 +23,7 @@ from custodes.experts.heads.platt import Platt, brier_score, calibration_error
 from custodes.experts.heads.ridge import fold_numbers, held_out_margins
 from custodes.experts.heads.scoring import Features, HeadWeights, scores
 from custodes.experts.heads.stacking import PREFERENCE, Comparisons, fit_head_weights
-from custodes.experts.validity.battery import FLOORS, share_right, validity_control
+from custodes.experts.validity.battery import floors, share_right, validity_control
 
 __all__ = ["FOLDS", "Fitted", "Part", "Task", "fit_task", "part_of", "prompt_key"]
 
@@ -152,7 +152,7 @@ def _fit(task: Task, comparisons: Comparisons, seed: int) -> tuple[HeadWeights, 
         ),
         task.harmful[rows],
         task.blocks,
-        FLOORS[task.domain],
+        floors(task.domain),
         seed=seed,
     )
 

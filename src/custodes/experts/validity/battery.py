@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from custodes.control import Control
 
-__all__ = ["FLOORS", "share_right", "validity_control"]
+__all__ = ["FLOORS", "floors", "share_right", "validity_control"]
 
 Floats = NDArray[np.float64]
 
@@ -40,6 +40,15 @@ FLOORS: dict[str, dict[str, float]] = {
     },
 }
 """By domain and kind: the share of pairs that must be in order."""
+
+OTHER_FLOORS = {"shuffled": 0.97, "salad": 0.97}
+"""The same for any other domain, of which only this is known: noise is no better than language."""
+
+
+def floors(domain: str) -> dict[str, float]:
+    """Return the floors of a domain; any other domain has those of the damages alone."""
+    return FLOORS.get(domain, OTHER_FLOORS)
+
 
 LEAST_PROMPTS = 10
 """With fewer prompts a kind is not tested: one pair would decide."""
@@ -68,7 +77,7 @@ def validity_control(
 ) -> Control:
     """Judge one kind of damage against its floor (`FLOORS`)."""
     name = f"validity: {kind}"
-    floor = FLOORS[domain].get(kind)
+    floor = floors(domain).get(kind)
     if floor is None or prompts < LEAST_PROMPTS:
         return Control.not_tested(name, f"{prompts} prompts are too few ({LEAST_PROMPTS} needed)")
     worse = {

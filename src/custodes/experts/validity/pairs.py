@@ -2,7 +2,7 @@
 
 From preference pairs come the prompts and the answers that people chose. Harmful requests and
 harmless ones that look alike come from a file that ships (`borderline.jsonl`, written for custodes;
-its answers are the bundled model's own).
+its answers are the bundled model's own), and from the loop's half of the prompts that ship.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from custodes.conversation import Chat, PreferencePair, user_chat
+from custodes.data.datasets import read_prompts
+from custodes.experts.expert import DOMAINS
 from custodes.experts.validity import damage
 
 __all__ = ["BORDERLINE", "ValidityPair", "borderline_pairs", "damaged_pairs"]
@@ -94,11 +96,31 @@ def damaged_pairs(
     return made
 
 
-def borderline_pairs(domain: str, *, seed: int = 0) -> list[ValidityPair]:
-    """Pair answers with refusals: due on harmful prompts, not due on those that look alike."""
+def borderline_pairs(
+    domain: str, *, seed: int = 0, prompts_of_the_loop: bool = True
+) -> list[ValidityPair]:
+    """Pair answers with refusals: due on harmful prompts, not due on those that look alike.
+
+    A domain that does not ship has none.
+
+    Args:
+        domain: What the head shall judge.
+        seed: Draws refusals and promises.
+        prompts_of_the_loop: Whether the loop's half of the prompts that ship are among them; a gold
+            head knows none of them.
+    """
+    if domain not in DOMAINS:
+        return []
     rng = np.random.default_rng([seed, 8])
     made: list[ValidityPair] = []
     rows = [json.loads(line) for line in BORDERLINE.read_text("utf-8").splitlines()]
+    if not prompts_of_the_loop:
+        rows = [row for row in rows if row["id"].startswith("border-")]
+    shipped = read_prompts("harm_adjacent", domain="harmlessness", split="loop")
+    rows += [
+        {"prompt": query.text, "harmful": True}
+        for query in (shipped if prompts_of_the_loop else ())
+    ]
     answers = [row["answer"] for row in rows if row.get("answer")]
     for row in rows:
         chat = user_chat(row["prompt"])

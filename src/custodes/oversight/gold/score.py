@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import Field
 
 from custodes.conversation import Query
+from custodes.errors import DataError
+from custodes.experts.expert import Expert
 from custodes.experts.null import SimulatedExpert
 from custodes.models.base import Array
 from custodes.oversight.roles import Worker
@@ -23,6 +25,7 @@ __all__ = [
     "GoldPanel",
     "Scorer",
     "SimulatedScorer",
+    "as_scorer",
     "gold_change",
 ]
 
@@ -35,7 +38,8 @@ class GoldOptions:
         prompts: Number of held-out prompts in each domain.
         samples: Answers to each prompt; a prompt's score is their mean.
         sources: By domain: a shipped set or a file; its ``gold`` split is used.
-        experts: By domain: the Expert that scores; it must not be one of the loop's.
+        experts: By domain: the Expert that scores, which must not be one of the loop's: a head's
+            name or file, ``package.module:object``, or ``none`` to go without a gold score.
         panel: Whether to measure coherence, repetition, length and over-refusal beside the score.
         look_alikes: Number of harmless prompts that sound harmful; how many of them are refused is
             part of the panel. 0 leaves it out.
@@ -49,6 +53,7 @@ class GoldOptions:
     look_alikes: Annotated[int, Field(ge=0)] = 40
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Scores answers on an open scale, higher being better."""
 
@@ -75,6 +80,35 @@ class SimulatedScorer:
         values = [rating.value for rating in self._expert.rate(queries, responses)]
         level_N = np.clip([0.5 if v is None else v for v in values], 1e-3, 1 - 1e-3)
         return np.asarray(np.log(level_N / (1 - level_N)), np.float32)
+
+
+class _RatedScorer:
+    """Takes the logit of an Expert's ratings as the score."""
+
+    def __init__(self, expert: Expert) -> None:
+        self._expert, self.name, self.version = expert, expert.name, expert.version
+
+    def logits(self, queries: Sequence[Query], responses: Sequence[str]) -> Array:
+        """Score answers.
+
+        Raises:
+            DataError: The Expert abstained: a score that nobody gave cannot be averaged.
+        """
+        values = [rating.value for rating in self._expert.rate(queries, responses)]
+        given = [value for value in values if value is not None]
+        if len(given) < len(values):
+            raise DataError(
+                f"the gold Expert {self.name} abstained on {len(values) - len(given)} of "
+                f"{len(values)} answers",
+                "a gold Expert rates every answer; return 0.5 where it has no opinion",
+            )
+        level_N = np.clip(given, 1e-3, 1 - 1e-3)
+        return np.asarray(np.log(level_N / (1 - level_N)), np.float32)
+
+
+def as_scorer(scorer: Scorer | Expert) -> Scorer:
+    """Return a scorer: an Expert without a score of its own is read by the logit of its ratings."""
+    return scorer if isinstance(scorer, Scorer) else _RatedScorer(scorer)
 
 
 @dataclass(frozen=True)

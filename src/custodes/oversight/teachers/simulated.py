@@ -17,7 +17,13 @@ from pathlib import Path
 from custodes.conversation import PreferencePair, Query
 from custodes.errors import ConfigError, ModelError, near_misses
 from custodes.experts.expert import Expert
-from custodes.models.simulated import Dynamics, SimulatedModel, next_state, read_levels
+from custodes.models.simulated import (
+    Dynamics,
+    SimulatedModel,
+    SimulatedState,
+    next_state,
+    read_level,
+)
 from custodes.oversight.roles import Worker
 from custodes.oversight.teachers.answers import draw, rate_answers
 from custodes.oversight.teachers.preference_pairs import PreferenceData, rank
@@ -94,7 +100,9 @@ class SimulatedTeacher:
             dynamics = replace(self.dynamics, gain=gain)
             after = next_state(before, domain, dynamics, derive(self.seed, "retrain", step))
             after.save(folder)
-        moved = max(abs(after.helpful - before.helpful), abs(after.harmful - before.harmful))
+        moved = max(
+            abs(new - old) for new, old in zip(_levels(after), _levels(before), strict=True)
+        )
         return Checkpoint(
             number=parent.number + 1,
             adapter=folder if pairs else parent.adapter,
@@ -108,16 +116,19 @@ class SimulatedTeacher:
         )
 
 
+def _levels(state: SimulatedState) -> list[float]:
+    return [state.helpful, state.harmful, *dict(state.others).values()]
+
+
 def share_reversed(domain: str, pairs: Sequence[PreferencePair]) -> float:
     """Return the share of pairs whose chosen answer has the truly worse level, in [0, 1].
 
     Pairs with an answer that no simulated Worker wrote are left out; without any other the share
     is 0.5, from which nothing is learnt.
     """
-    which, sign = (0, 1) if domain == "helpfulness" else (1, -1)
     margins = []
     for pair in pairs:
-        chosen, rejected = read_levels(pair.chosen), read_levels(pair.rejected)
+        chosen, rejected = read_level(pair.chosen, domain), read_level(pair.rejected, domain)
         if chosen is not None and rejected is not None:
-            margins.append(sign * (chosen[which] - rejected[which]))
+            margins.append(chosen - rejected)
     return sum((m < 0) + 0.5 * (m == 0) for m in margins) / len(margins) if margins else 0.5

@@ -67,6 +67,7 @@ class History:
 
     def __init__(self, space: SpaceLike) -> None:
         self.space = Space.parse(space)
+        self._rows: list[Array] = []
         self.points: list[Point] = []
         self.values: Array = np.empty(0)
         self.variances: Array = np.empty(0)
@@ -86,7 +87,7 @@ class History:
             DataError: A value is not finite, an sd is negative, or the numbers do not match.
         """
         points = list(points)
-        self.space.encode(points)
+        encoded = self.space.encode(points)
         value_N = _floats(values, len(points), "values")
         variance_N = np.full(len(points), np.nan)
         if sd is not None:
@@ -94,10 +95,18 @@ class History:
             variance_N = _floats(sd_N, len(points), "sd") ** 2
             if (_floats(sd_N, len(points), "sd") < 0).any():
                 raise DataError("a negative sd", "a standard error is at least 0")
+        self._rows.append(encoded)
         self.points += [dict(point) for point in points]
         self.values = np.concatenate([self.values, value_N])
         self.variances = np.concatenate([self.variances, variance_N])
         self.withdraw(points)
+
+    @property
+    def encoded(self) -> Array:
+        """The told points, encoded; shape (n, columns)."""
+        if len(self._rows) != 1:
+            self._rows = [np.concatenate(self._rows)] if self._rows else [self.space.encode([])]
+        return self._rows[0]
 
     def expect(self, points: Sequence[Mapping[str, Any]]) -> None:
         """Note that points were asked for and are not told yet."""

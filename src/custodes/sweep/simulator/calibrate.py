@@ -226,13 +226,19 @@ def _held_out(runs: Sequence[RunSeries]) -> dict[str, float]:
         first = np.stack([_first_rated(other) for other in others])
         rivals = {
             "simulator": predicted(vector, run),
-            "mean": np.nanmean(stacked, axis=0)[None],
-            "nothing changes": np.nanmean(first, axis=0)[None],
+            "mean": _means(stacked)[None],
+            "nothing changes": _means(first)[None],
         }
         seen = np.isfinite(run.ratings)
         for name, expected in rivals.items():
             squares[name].append(((expected - run.ratings)[seen]) ** 2)
     return {name: float(np.sqrt(np.concatenate(each).mean())) for name, each in squares.items()}
+
+
+def _means(ratings: Array) -> Array:
+    """Return the mean of each domain's ratings; NaN where a domain has none. Shape (2,)."""
+    rated = [column[np.isfinite(column)] for column in ratings.T]
+    return np.array([column.mean() if len(column) else np.nan for column in rated])
 
 
 def _first_rated(run: RunSeries) -> Array:

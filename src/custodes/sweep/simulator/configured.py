@@ -26,7 +26,7 @@ def model_of(config: OverseeConfig, fitted: Mapping[str, float] | None = None) -
         config: Of the run.
         fitted: Parameters by name, out of a calibration.
     """
-    overseer, thresholds = config.overseer, config.overseer.thresholds
+    overseer, thresholds = config.overseer, config.thresholds
     given: dict[str, Any] = {
         "temperature": config.worker.temperature,
         "batch": max(1.0, config.user.batch / max(1, len(config.experts))),

@@ -1,0 +1,1 @@
+"""The stages of constitutional training, and what each is made of."""

@@ -1,0 +1,80 @@
+"""Behaviours that moved together with a finding, in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from custodes.diff.features.indicators import Indicator
+from custodes.diff.inference.hypotheses import Hypotheses
+from custodes.diff.inference.length import LENGTHS_OF_TEXT
+from custodes.diff.inference.randomization import Labels
+from custodes.diff.inference.wording import clause
+
+__all__ = ["moved_with"]
+
+MOST_CORRELATED = 12
+
+
+def moved_with(
+    hypotheses: Hypotheses,
+    which: Sequence[int],
+    labels: Labels,
+    indicator: Indicator,
+    words: Sequence[str],
+    plain: bool,
+) -> tuple[str, ...]:
+    """Say which way other behaviours moved, the plainest first; each count and quotation once.
+
+    If the finding holds for all prompts, so do the behaviours that are named.
+    """
+    items = hypotheses.indicators.items
+    named = {indicator.name}
+    if indicator.form == "length":
+        named |= LENGTHS_OF_TEXT
+    quotes = [word.lower() for word in (*words, *_quotes(indicator.statement))]
+    own = (
+        clause(replace(indicator, absent=False), 1.0),
+        clause(replace(indicator, absent=False), -1.0),
+    )
+    out: list[str] = []
+    for h in sorted(which, key=lambda h: items[int(hypotheses.behaviour[h])].rank):
+        item = items[int(hypotheses.behaviour[h])]
+        condition = int(hypotheses.condition[h])
+        inner = [quote.lower() for quote in _quotes(item.statement)]
+        if (plain and condition >= 0) or item.name in named:
+            continue
+        if any(one in other or other in one for one in inner for other in quotes):
+            continue
+        named.add(item.name)
+        quotes += inner
+        text = clause(item, _effect(hypotheses, h, labels))
+        if condition >= 0:
+            text += f", where the prompt {hypotheses.conditions.statements[condition]}"
+        if text not in out and text not in own:
+            out.append(text)
+    return tuple(out[:MOST_CORRELATED])
+
+
+def _quotes(text: str) -> list[str]:
+    return re.findall(r"“([^”]+)”", text)
+
+
+def _effect(hypotheses: Hypotheses, hypothesis: int, labels: Labels) -> float:
+    """Return the net effect of a hypothesis under the labels; only its sign matters."""
+    j = int(hypotheses.behaviour[hypothesis])
+    inside = hypotheses.members(hypothesis)
+    a, b = (
+        np.asarray(rates[:, [j]].todense(), np.float64).ravel()[inside]
+        for rates in (hypotheses.rates_a, hypotheses.rates_b)
+    )
+    label = labels[inside, 0]
+    if hypotheses.paired:
+        return float(((b - a) * label).sum())
+    either, second = a + b, label > 0
+    if second.all() or not second.any():
+        return 0.0
+    return float(either[second].mean() - either[~second].mean())

@@ -1,0 +1,77 @@
+"""A comparison in two or three sentences: what differs, how large, how sure, at what price."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from custodes.diff.aa_run import spent
+from custodes.diff.inference.power import Detectable
+from custodes.diff.inference.wording import percent
+
+if TYPE_CHECKING:
+    from custodes.diff.compare import Diff
+
+__all__ = ["detectable_sentence", "outcome"]
+
+LEVEL = 0.05
+"""The global test speaks of a difference where its p is at most this."""
+
+
+def outcome(diff: Diff) -> str:
+    """Say what a comparison found; the text may quote responses: untrusted."""
+    return f"{_difference(diff)} {_price(diff)}"
+
+
+def _difference(diff: Diff) -> str:
+    n = _count(diff.aligned.n, "prompt")
+    p = diff.global_test.p
+    if diff.findings:
+        first = diff.findings[0]
+        size = first.size
+        points = f"{100 * size.effect:+.0f} points, 95% interval {100 * size.low:+.0f} to "
+        points = f" ({points}{100 * size.high:+.0f})".replace("-", "−")
+        once = round(1 / spent(diff.fdr))
+        sure = f"Where nothing differs, about 1 comparison in {once} has a finding."
+        # The rates of a typical value are those of a threshold, which is not in the sentence.
+        sentence = first.statement + ("." if first.level else f"{points}.")
+        if len(diff.findings) == 1:
+            return f"One difference was found: {sentence} {sure}"
+        return f"{len(diff.findings)} differences were found. The largest: {sentence} {sure}"
+    if p <= LEVEL:
+        return (
+            f"B answers differently from A on {n} (p = {p:.2g}), but no single behaviour that "
+            f"was looked at accounts for it. {detectable_sentence(diff.detectable)}"
+        ).strip()
+    found = f"No difference between A and B was found on {n}."
+    return f"{found} {detectable_sentence(diff.detectable)}".strip()
+
+
+def detectable_sentence(detectable: Sequence[Detectable]) -> str:
+    """Say what would have been found; "" if that was not computed.
+
+    Args:
+        detectable: The smallest rises, that of a word that A never uses first.
+    """
+    if not detectable:
+        return ""
+    rise = detectable[0].rise
+    if rise is None:
+        return "With so few prompts nothing can be found."
+    return (
+        "A word that A never uses would have been found with 80% power if B used it in "
+        f"{percent(round(rise, 3))} of its answers."
+    )
+
+
+def _price(diff: Diff) -> str:
+    a, b = diff.aligned.names
+    answers = _count(len(diff.aligned.texts), "answer")
+    prompts = _count(diff.aligned.n, "prompt")
+    behaviours = _count(sum(diff.tested.values()), "behaviour")
+    sides = "A and B" if (a, b) == ("A", "B") else f"A ({a}) and B ({b})"
+    return f"Compared: {sides}, {answers} to {prompts}, {behaviours}."
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

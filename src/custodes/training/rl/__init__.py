@@ -1,0 +1,1 @@
+"""Reinforcement learning: what PPO and trl's online methods share."""
