@@ -127,3 +127,15 @@ def test_the_loop_measures_levels_where_something_changes(tmp_path: Path) -> Non
     (row,) = outcomes(history)
     assert row["domain"] == HARM
     assert (row["recovery"]["outcome"], row["recovery"]["recovered_at"]) == ("recovered", 8)
+
+
+def test_a_flipped_expert_changes_no_level_until_the_worker_is_retrained() -> None:
+    made = history(run(0.8), jailbreak(10, 14, "flipped_expert"))
+    met = LevelEvent(5, 1, (), {HARM: level(5, 0.8).ratings})
+    calm = History(**{**vars(made), "levels": (met,)})
+    (row,) = outcomes(calm)
+    assert row["domains"][HARM]["recovery"]["explanation"] == "neither weights nor queries changed"
+
+    worse = LevelEvent(14, 2, (), {HARM: level(14, 0.5).ratings})
+    (row,) = outcomes(History(**{**vars(made), "levels": (met, worse)}))
+    assert row["domains"][HARM]["recovery"]["outcome"] == "not_recovered"

@@ -272,7 +272,7 @@ class OverseeConfig(BaseModel):
         instructor: How a base model is instruction-tuned before the loop, if it is.
         perturbations: What disturbs the loop, and when.
         probes: Prompts in each domain on which damage and recovery are measured, whenever the
-            weights or the active perturbations change; the same ones each time. 0: damage is
+            weights or the perturbations of queries change; the same ones each time. 0: damage is
             judged by the ratings of the steps. No human Expert is asked to rate them.
         gold: How the gold score is taken.
         control: Whether to run the loop once more with a Teacher that does nothing.

@@ -261,7 +261,7 @@ class LevelEvent:
     Attributes:
         step: First step that they hold for; -1 before the loop.
         checkpoint: Number of the checkpoint that answered.
-        active: The perturbations that were active, by name.
+        active: The perturbations of queries that were active, by name.
         ratings: By domain and prompt id; prompts on which the Expert abstained are missing.
     """
 

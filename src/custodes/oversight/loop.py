@@ -320,11 +320,14 @@ class Loop:
         self._gold_scores += 1
 
     def measure_level(self, step: int) -> None:
-        """Rate answers to the probe prompts where the weights or the perturbations have changed."""
+        """Rate answers to the probe prompts, where something changed that they depend on.
+
+        That is the weights, and perturbations of queries; clean ratings depend on no other.
+        """
         if not self.roles.probes or not self.roles.schedule.named:
             return
         active = self.roles.schedule.at(step)
-        state = (self.worker.checkpoint.number, tuple(active.active))
+        state = (self.worker.checkpoint.number, active.changing_queries)
         if state == self._measured:
             return
         self._measured = state

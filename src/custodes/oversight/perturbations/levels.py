@@ -1,7 +1,7 @@
 """Damage and recovery on fixed probe prompts: the Worker's level before a perturbation and after.
 
 The loop answers the same probe prompts, and has its Experts rate the answers, whenever something
-changes that the answers depend on: the weights, or the set of active perturbations. In between the
+changes that the answers depend on: the weights, or perturbations of queries. In between the
 level stays as it is, so a few measurements cover all steps, and each prompt is compared with
 itself.
 
@@ -23,7 +23,7 @@ from custodes.oversight.perturbations.jailbreaks import origin
 from custodes.oversight.perturbations.recovery import LEAST_PROMPTS, Recovery, quantile
 from custodes.statistics import Interval
 
-__all__ = ["Level", "recovery_of_levels"]
+__all__ = ["Level", "recovery_of_levels", "unchanged"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,12 @@ def recovery_of_levels(
         steps_after_offset=since,
         shown=change.mean - change.error * quantile(0.975, change.df) >= -margin,
     )
+
+
+def unchanged(level: Level) -> Recovery:
+    """Return the outcome where neither weights nor queries changed, so that no level did."""
+    known = _interval(level)
+    return Recovery("no_damage", "neither weights nor queries changed", before=known, after=known)
 
 
 class _Difference:

@@ -21,7 +21,7 @@ from typing import Any
 from custodes.oversight.events import PlannedPerturbation
 from custodes.oversight.gold.score import gold_change
 from custodes.oversight.log import History
-from custodes.oversight.perturbations.levels import Level, recovery_of_levels
+from custodes.oversight.perturbations.levels import Level, recovery_of_levels, unchanged
 from custodes.oversight.perturbations.recovery import Recovery, recovery
 from custodes.statistics import Interval
 
@@ -73,13 +73,15 @@ def _by_domain(
 def _on_probes(
     history: History, domain: str, checkpoint: int, onset: int, offset: int | None, end: float
 ) -> Recovery | None:
-    """Compare the levels on the probe prompts; None where there is none before or after."""
+    """Compare the levels on the probe prompts; None where there is none before."""
     levels = [event for event in history.levels if event.ratings.get(domain)]
     before = [e for e in levels if e.step < onset and e.checkpoint == checkpoint and not e.active]
     after = [Level(e.step, e.ratings[domain]) for e in levels if onset <= e.step < end]
-    if not before or not after:
+    if not before:
         return None
     first = Level(before[-1].step, before[-1].ratings[domain])
+    if not after:
+        return unchanged(first)
     last = max(event.step for event in history.steps if event.step < end)
     return recovery_of_levels(first, after, onset, offset, last)
 

@@ -155,6 +155,11 @@ class Disturbance:
         """Whether this step begins with noise on the weights."""
         return bool(self._of(WeightNoise))
 
+    @property
+    def changing_queries(self) -> tuple[str, ...]:
+        """Names of the perturbations that change what the Worker is asked, whoever asks."""
+        return tuple(name for name, _ in self._of(Jailbreak))
+
     def user(self, user: User) -> Disturbed[User]:
         """Return the User who asks at this step."""
         swaps = self._of(TopicSwap)

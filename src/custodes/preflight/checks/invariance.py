@@ -29,8 +29,7 @@ def _tolerance(case: Case) -> float:
     "step",
     dear=True,
     kinds=("reward", "sft", "dpo", "kto"),
-    expected="a row scores the same alone and beside a longer one, for a reward model also with "
-    "padding on the other side",
+    expected="a row scores the same alone and beside a longer one, with padding on either side",
     remedy="set model.config.pad_token_id to the tokenizer's, and let the tokenizer pad on the "
     "side "
     "that the model expects",
@@ -52,12 +51,12 @@ def padding_invariance(case: Case) -> Verdict:
     if len(short) == len(long):
         short = short[: max(len(long) - 3, 2)]
     bound = _tolerance(case)
+    # Absolute positions move with padding on the left, whoever trains the model.
+    learned = getattr(case.subject.base.config, "model_type", "") in ("gpt2", "gpt_neo", "opt")
+    sides = ("right",) if learned else ("right", "left")
     if case.subject.kind == "reward":
         alone = float(scores(model, [short], pad=case.pad, autocast=case.autocast)[0])
         off = 0.0
-        # Absolute positions move with padding on the left, whoever trains the model.
-        learned = getattr(case.subject.base.config, "model_type", "") in ("gpt2", "gpt_neo", "opt")
-        sides = ("right",) if learned else ("right", "left")
         for side in sides:
             beside = scores(model, [short, long], pad=case.pad, side=side, autocast=case.autocast)
             off = max(off, abs(float(beside[0]) - alone))
@@ -72,15 +71,24 @@ def padding_invariance(case: Case) -> Verdict:
         )
     if not case.subject.causal:
         raise NotTestable("the model predicts no tokens")
-    one = logits(model, [short], pad=case.pad, autocast=case.autocast)[0]
-    two = logits(model, [short, long], pad=case.pad, autocast=case.autocast)[0, : len(short)]
+    if learned:
+        raise NotTestable(
+            "positions are absolute and move with padding on the left, and a causal model reads "
+            "none on the right"
+        )
+    plain = logits(model, [short], pad=case.pad, autocast=case.autocast)[0].softmax(-1)
+    off = 0.0
     # Whole distributions are compared: half precision moves the log-probabilities of tokens that
-    # nobody would choose by whole nats.
-    off = float((one.softmax(-1) - two.softmax(-1)).abs().sum(-1).max()) / 2
+    # nobody would choose by whole nats. Padding on the right is behind what a causal model reads;
+    # padding on the left is what an ignored mask lets in.
+    for side in sides:
+        both = logits(model, [short, long], pad=case.pad, side=side, autocast=case.autocast)[0]
+        own = both[: len(short)] if side == "right" else both[-len(short) :]
+        off = max(off, float((own.softmax(-1) - plain).abs().sum(-1).max()) / 2)
     return verdict(
         off <= bound * 2,
         f"the distributions of the next token in a row differ by at most {off:.2g} (total "
-        "variation, in [0, 1]) beside a longer row",
+        f"variation, in [0, 1]) when it is padded on the {' or '.join(sides)}",
         difference=off,
     )
 

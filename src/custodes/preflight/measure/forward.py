@@ -59,11 +59,16 @@ def _padded(rows: Sequence[Sequence[int]], pad: int, side: str, device: Any) -> 
 
 @torch.no_grad()
 def logits(
-    model: Any, rows: Sequence[Sequence[int]], *, pad: int = 0, autocast: Any = None
+    model: Any,
+    rows: Sequence[Sequence[int]],
+    *,
+    pad: int = 0,
+    side: str = "right",
+    autocast: Any = None,
 ) -> torch.Tensor:
-    """Return float32 logits of right-padded rows, (rows, longest, vocabulary)."""
+    """Return float32 logits of padded rows, (rows, longest, vocabulary)."""
     device = next(model.parameters()).device
-    ids, mask = _padded(rows, pad, "right", device)
+    ids, mask = _padded(rows, pad, side, device)
     with evaluation(model), autocast() if autocast is not None else torch.no_grad():
         out = model(input_ids=ids, attention_mask=mask, use_cache=False)
     return torch.as_tensor(out.logits).float()

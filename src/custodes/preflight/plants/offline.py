@@ -257,6 +257,20 @@ def score_at_padding(folder: Path) -> Any:
     return trainer
 
 
+@plant("mask-ignored", "sft", ["padding-invariance"], "")
+def mask_ignored(folder: Path) -> Any:
+    """The model reads padding like any other token."""
+    trainer = build("sft", folder)
+    before = trainer.model.forward
+
+    def forward(*args: Any, attention_mask: Any = None, **options: Any) -> Any:
+        del attention_mask
+        return before(*args, **options)
+
+    trainer.model.forward = forward
+    return trainer
+
+
 @plant("kto-one-label", "kto", ["labels-vary"], "")
 def kto_one_label(folder: Path) -> Any:
     """Every row is desirable."""
