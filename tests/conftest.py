@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from support.browser import chromium_fixture  # noqa: F401  a fixture
+
 # Tests interrupt processes that they start. A shell starts what it puts in the background with
 # Ctrl-C ignored, and that is inherited by whatever that starts, unless somebody here cares.
 signal.signal(signal.SIGINT, signal.default_int_handler)

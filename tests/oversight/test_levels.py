@@ -139,3 +139,15 @@ def test_a_flipped_expert_changes_no_level_until_the_worker_is_retrained() -> No
     worse = LevelEvent(14, 2, (), {HARM: level(14, 0.5).ratings})
     (row,) = outcomes(History(**{**vars(made), "levels": (met, worse)}))
     assert row["domains"][HARM]["recovery"]["outcome"] == "not_recovered"
+
+
+def test_a_checkpoint_without_a_calm_level_is_judged_by_the_ratings() -> None:
+    """Retrained while a jailbreak was active: the level of checkpoint 0 is not what was met."""
+    levels = (
+        LevelEvent(-1, 0, (), {HARM: level(-1, 0.4).ratings}),
+        LevelEvent(5, 1, ("jailbreak@3",), {HARM: level(5, 0.6).ratings}),
+        LevelEvent(10, 1, ("jailbreak@3", "jailbreak@10"), {HARM: level(10, 0.55).ratings}),
+    )
+    made = history(run(0.8), jailbreak(3, None), jailbreak(10, None))
+    (_, row) = outcomes(History(**{**vars(made), "levels": levels}))
+    assert row["domains"][HARM]["recovery"]["before"]["mean"] == pytest.approx(0.8, abs=0.02)

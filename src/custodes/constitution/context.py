@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,13 +95,7 @@ def _named(name: str, domain: str) -> HeadExpert | MeasureExpert:
             f"nobody rates {domain!r} (no Expert is called {name!r})",
             f"{near_misses(name, [*MEASURES, *shipped()])}; or list one under experts",
         )
-    head = load_expert(name)
-    if head.domain != domain:
-        raise ConfigError(
-            f"the head {name} rates {head.domain}, not {domain}",
-            f"name a head of {domain}, or correct the constitution's measure",
-        )
-    return head
+    return load_expert(name, domain=domain)
 
 
 @dataclass
@@ -190,13 +184,7 @@ class AlignRun:
         """Answer each query ``n`` times with a checkpoint, in batches that are kept."""
         worker = self.worker(checkpoint)
         chats = [query.chat for query in queries]
-        sampling = Sampling(
-            max_tokens=self.sampling.max_tokens,
-            temperature=self.sampling.temperature,
-            top_p=self.sampling.top_p,
-            n=n,
-            seed=seed,
-        )
+        sampling = replace(self.sampling, n=n, seed=seed)
         name = f"{worker.name}@{checkpoint.number}"
         try:
             return self.replies.texts(purpose, lambda: worker.serving, name, chats, sampling)

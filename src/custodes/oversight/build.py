@@ -12,7 +12,7 @@ from custodes.data.datasets import read_demonstrations, read_pairs, read_prompts
 from custodes.errors import ConfigError, DataError, near_misses
 from custodes.experts import EnsembleExpert, HumanExpert, LLMJudge, SimulatedExpert
 from custodes.experts.expert import Expert
-from custodes.experts.heads.head import HeadExpert, load_expert, shipped
+from custodes.experts.heads.head import load_expert, shipped
 from custodes.experts.judges.template import load_template
 from custodes.models import Sampling
 from custodes.models.resolve import load, parse
@@ -248,7 +248,7 @@ def _overseer(config: OverseeConfig, own: Any) -> Callable[[], Overseer]:
 def _expert(options: ExpertOptions, domain: str, folder: Path) -> Expert:
     match options:
         case HeadOptions():
-            return _head(options.head or domain, domain)
+            return load_expert(options.head or domain, domain=domain)
         case JudgeOptions():
             template = load_template(options.template or domain)
             return LLMJudge(load(options.model), domain, template=template)
@@ -347,7 +347,7 @@ def _scorer(domain: str, name: str) -> Scorer:
     if name == "simulated":
         return SimulatedScorer(domain)
     if name in shipped() or name.endswith(".safetensors"):
-        return _head(name, domain)
+        return load_expert(name, domain=domain)
     if ":" in name:
         return as_scorer(_own_expert(name, domain))
     raise ConfigError(
@@ -356,14 +356,3 @@ def _scorer(domain: str, name: str) -> Scorer:
         f"name a head, package.module:object or {WITHOUT} in gold.experts.{domain}; "
         f"{near_misses(name, shipped())}",
     )
-
-
-def _head(name: str, domain: str) -> HeadExpert:
-    """Load a head, and refuse one that was fitted to rate another domain."""
-    head = load_expert(name)
-    if head.domain != domain:
-        raise ConfigError(
-            f"the head {name} rates {head.domain}, not {domain}",
-            f"name a head of {domain}, or give it the domain {head.domain}",
-        )
-    return head

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from custodes.conversation import Query, Response
@@ -74,14 +75,7 @@ class ModelWorker:
 
     def samples(self, queries: Sequence[Query], n: int, seed: int) -> list[list[str]]:
         """Answer each query ``n`` times."""
-        sampling = Sampling(
-            max_tokens=self.sampling.max_tokens,
-            temperature=self.sampling.temperature,
-            top_p=self.sampling.top_p,
-            n=n,
-            seed=seed,
-            stop=self.sampling.stop,
-        )
+        sampling = replace(self.sampling, n=n, seed=seed)
         chats = [query.chat for query in queries]
         if isinstance(self.serving, SimulatedModel):
             # It reads no text: what a jailbreak does to it, it must be told.

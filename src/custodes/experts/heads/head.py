@@ -155,26 +155,33 @@ class HeadExpert:
         )
 
 
-def load_expert(name: str | Path, model: ExchangeModel | None = None) -> HeadExpert:
+def load_expert(
+    name: str | Path, model: ExchangeModel | None = None, *, domain: str = ""
+) -> HeadExpert:
     """Open a head by name, or by the path of its .safetensors file.
 
     Args:
         name: One of `shipped`, or a file that ``custodes experts fit`` wrote.
         model: The frozen base, where it is loaded already.
+        domain: What it must have been fitted to rate; any domain if not given.
 
     Raises:
-        ConfigError: There is no head of that name.
+        ConfigError: There is no head of that name, or it rates another domain.
         DataError: The file is missing, or no head with a card.
     """
     path = Path(name).expanduser()
-    if path.suffix == ".safetensors":
-        return HeadExpert(path, model)
-    if str(name) not in shipped():
+    shipped_one = path.suffix != ".safetensors"
+    if shipped_one and str(name) not in shipped():
         raise ConfigError(
             f"no Expert is called {str(name)!r}",
             f"{near_misses(str(name), shipped())}; or give the .safetensors file of a head",
         )
-    return HeadExpert(_SHIPPED / f"{name}.safetensors", model)
+    head = HeadExpert(_SHIPPED / f"{name}.safetensors" if shipped_one else path, model)
+    if domain and head.domain != domain:
+        raise ConfigError(
+            f"the head {name} rates {head.domain}, not {domain}", f"name a head of {domain}"
+        )
+    return head
 
 
 def shipped() -> tuple[str, ...]:

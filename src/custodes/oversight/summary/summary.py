@@ -23,6 +23,7 @@ from custodes.oversight.summary.decisions import wrong_decisions
 from custodes.oversight.summary.outcome import Outcome, outcome_of, sentences
 from custodes.runs.events import Event
 from custodes.runs.log import read_log
+from custodes.statistics import Interval
 
 __all__ = ["read_timings", "summarise"]
 
@@ -106,12 +107,19 @@ def _gold(history: History) -> Iterator[Row]:
                 "step": event.step,
                 "domain": domain,
                 "score": gold.score.mean,
-                "ci95": [gold.score.low, gold.score.high],
-                "change": gold.change.mean if changed else None,
-                "change_ci95": [gold.change.low, gold.change.high] if changed else None,
+                **_changed(gold.score, gold.change if changed else None),
                 "better": gold.better if changed else None,
-                "prompts": gold.score.n,
             }
+
+
+def _changed(value: Interval, change: Interval | None) -> Row:
+    """Return the interval of a measurement, and its change since the first if it is not that."""
+    return {
+        "ci95": [value.low, value.high],
+        "change": None if change is None else change.mean,
+        "change_ci95": None if change is None else [change.low, change.high],
+        "prompts": value.n,
+    }
 
 
 def _panel(history: History) -> Iterator[Row]:
@@ -125,10 +133,7 @@ def _panel(history: History) -> Iterator[Row]:
                 "step": event.step,
                 "quantity": name,
                 "value": measured.value.mean,
-                "ci95": [measured.value.low, measured.value.high],
-                "change": measured.change.mean if changed else None,
-                "change_ci95": [measured.change.low, measured.change.high] if changed else None,
-                "prompts": measured.value.n,
+                **_changed(measured.value, measured.change if changed else None),
             }
 
 
@@ -151,10 +156,7 @@ def _topics(history: History) -> Iterator[Row]:
                     "domain": domain,
                     "topic": topic,
                     "score": gold.score.mean,
-                    "ci95": [gold.score.low, gold.score.high],
-                    "change": gold.change.mean if changed else None,
-                    "change_ci95": [gold.change.low, gold.change.high] if changed else None,
-                    "prompts": gold.score.n,
+                    **_changed(gold.score, gold.change if changed else None),
                 }
 
 
