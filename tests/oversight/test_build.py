@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from custodes.errors import ConfigError
-from custodes.oversight import build
 from custodes.oversight.build import build_roles
 from custodes.oversight.config import OverseeConfig
 from custodes.progress import silent
@@ -29,16 +27,6 @@ def config(**changes: Any) -> OverseeConfig:
     return OverseeConfig(**{**raw, **changes})
 
 
-@pytest.fixture
-def heads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Heads that are called by their domain, or by that and "-gold"."""
-
-    def load(name: str) -> Any:
-        return SimpleNamespace(name=name, domain=name.removesuffix("-gold"))
-
-    monkeypatch.setattr(build, "load_expert", load)
-
-
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_either_of_two_experts_of_one_name_can_be_disturbed(tmp_path: Path, domain: str) -> None:
     flip = {"kind": "flipped_expert", "at": 1, "expert": "simulated", "domain": domain}
@@ -54,14 +42,12 @@ def test_either_of_two_experts_of_one_name_can_be_disturbed(tmp_path: Path, doma
         {"kind": "ensemble", "members": [{"kind": "head", "head": "harmlessness"}]},
     ],
 )
-@pytest.mark.usefixtures("heads")
 def test_a_head_of_another_domain_is_refused(tmp_path: Path, expert: dict[str, Any]) -> None:
     wrong = config(experts=[{**expert, "domain": "helpfulness"}, SIMULATED[1]])
     with pytest.raises(ConfigError, match="harmlessness rates harmlessness, not helpfulness"):
         build_roles(wrong, tmp_path, silent)
 
 
-@pytest.mark.usefixtures("heads")
 def test_a_gold_head_of_another_domain_is_refused(tmp_path: Path) -> None:
     gold = {"prompts": 4, "experts": {"helpfulness": "harmlessness-gold"}}
     with pytest.raises(ConfigError, match="rates harmlessness, not helpfulness"):
