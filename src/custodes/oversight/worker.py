@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 from custodes.conversation import Query, Response
 from custodes.models import LanguageModel, Sampling
 from custodes.models.base import Usage
 from custodes.models.memory import release_memory
-from custodes.models.resolve import Engine, load
+from custodes.models.resolve import Engine, load, split_adapter
 from custodes.models.simulated import SimulatedModel
 from custodes.oversight.perturbations.jailbreaks import origin
 from custodes.runs.lineage import Checkpoint
@@ -46,6 +47,16 @@ class ModelWorker:
     def checkpoint(self) -> Checkpoint:
         """The weights that answer now."""
         return self._checkpoint
+
+    @cached_property
+    def base(self) -> str:
+        """Name of the model that is trained, without the adapter that ``name`` may bring."""
+        return split_adapter(self.name)[0]
+
+    @property
+    def adapter(self) -> Path | None:
+        """The adapter that answers now; None where the base answers alone."""
+        return self._checkpoint.adapter or split_adapter(self.name)[1]
 
     @cached_property
     def serving(self) -> LanguageModel:

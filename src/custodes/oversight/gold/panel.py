@@ -131,7 +131,7 @@ class Panel:
     ) -> Quantity:
         rows = np.linspace(0, len(asked) - 1, min(MOST_READ, len(asked))).round().astype(int)
         values = coherence(
-            load_torch(worker.name), [asked[i] for i in rows], [texts[i] for i in rows]
+            load_torch(worker.base), [asked[i] for i in rows], [texts[i] for i in rows]
         )
         return Quantity(
             tuple(asked[i].id for i in rows), tuple(round(value, 4) for value in values)

@@ -160,7 +160,7 @@ class DpoTeacher:
                 "controls": [*controls, *training["controls"]],
             },
         )
-        write_card(folder, checkpoint, worker.name)
+        write_card(folder, checkpoint, worker.base)
         return checkpoint
 
     # The pairs
@@ -224,8 +224,8 @@ class DpoTeacher:
         if options.dpo.epochs:
             methods["dpo"] = lambda model: dpo(model, pairs, options.dpo, **common)
         return train_in_sequence(
-            partial(load_torch, worker.name),
-            worker.checkpoint.adapter,
+            partial(load_torch, worker.base),
+            worker.adapter,
             methods,
             folder=folder,
             lora=options.lora,
