@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from custodes.control import Control, failed
-from custodes.diff.compare import Diff
+from custodes.diff.compare import DRAWS, Diff
 from custodes.diff.examples import example_rows
 from custodes.diff.inference.findings import Finding
 from custodes.diff.inference.power import Detectable
@@ -23,6 +23,13 @@ CORRELATED = 3
 
 WITH_EXAMPLES = 5
 """Findings with an example."""
+
+LEGEND = (
+    "the largest difference comes first; q: share of false findings to expect among this one and "
+    "those at least as surprising; more examples are in the report"
+)
+
+LEAST_P = 1 / (1 + DRAWS)
 
 EXAMPLE = 110
 BEFORE = 25
@@ -46,8 +53,7 @@ def diff_lines(diff: Diff, labeling: Labeling | None = None) -> Iterator[Line]:
     yield Line(one_line(diff.outcome, 600), "bold")
     yield from map(control_line, failed(controls))
     if diff.aa_run.control.passed is False:
-        for finding in diff.aa_run.findings[:CORRELATED]:
-            yield Line(f"    found in a copy: {one_line(finding.statement)}")
+        yield from _false_lines(diff)
     if not diff.aligned.paired:
         yield Line("A and B answered different prompts")
     for finding in diff.findings[:MOST_FINDINGS]:
@@ -60,9 +66,15 @@ def diff_lines(diff: Diff, labeling: Labeling | None = None) -> Iterator[Line]:
         yield from map(_detectable_line, diff.detectable)
     if labeling is not None:
         yield from _labeling_lines(labeling)
+    if diff.findings:
+        yield Line(LEGEND)
     verdict = "the answers differ" if diff.global_test.p <= 0.05 else "no difference is detected"
-    yield Line(f"global test of all answers together: {verdict} (p = {small(diff.global_test.p)})")
+    least = ", the least it can give" if diff.global_test.p <= LEAST_P else ""
+    p = f"p = {small(diff.global_test.p)}{least}"
+    yield Line(f"global test of all answers together: {verdict} ({p})")
     yield from (control_line(control) for control in controls if control.passed is not False)
+    if diff.aa_run.control.passed:
+        yield from _false_lines(diff)
     yield from (Line(f"note: {one_line(note)}", "yellow") for note in diff.notes)
 
 
@@ -74,6 +86,12 @@ def control_line(control: Control) -> Line:
     if control.passed:
         return Line(f"control passed: {text}", "green")
     return Line(f"control failed: {text}", "bold red")
+
+
+def _false_lines(diff: Diff) -> Iterator[Line]:
+    """Show what was found in a copy: false findings look like this."""
+    for finding in diff.aa_run.findings[:CORRELATED]:
+        yield Line(f"    false alarm in a copy: {one_line(finding.statement)}")
 
 
 def _finding_lines(diff: Diff, finding: Finding) -> Iterator[Line]:
@@ -97,11 +115,12 @@ def _finding_lines(diff: Diff, finding: Finding) -> Iterator[Line]:
         yield Line(f"      {'; '.join(steps)}")
     if finding.correlated:
         names = "; ".join(one_line(name, 80) for name in finding.correlated[:CORRELATED])
-        more = len(finding.correlated) - CORRELATED
-        yield Line(f"      also: {names}" + (f"; {more} more in the report" if more > 0 else ""))
+        more = len(finding.correlated) - CORRELATED + len(finding.composition)
+        shown = f"; {more} more in the report" if more > 0 else ""
+        yield Line(f"      the same answers of B also: {names}{shown}")
     if diff.findings.index(finding) < WITH_EXAMPLES:
         for row in example_rows(diff, finding)[:1]:
-            yield Line(f"      e.g. {one_line(row['prompt_id'], 40)}")
+            yield Line(f"      e.g. {one_line(row['prompt'] or row['prompt_id'], EXAMPLE)}")
             for letter in "ab":
                 text = _excerpt(row[letter], row[f"spans_{letter}"])
                 yield Line(f"        {letter.upper()}: {text}")

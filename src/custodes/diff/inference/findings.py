@@ -116,7 +116,15 @@ def describe(
         first.setdefault((key, finding.condition), finding)
     findings = _fold(list(first.values()))
     findings.sort(key=lambda f: (-abs(f.size.effect), f.p, f.behaviour))
-    return [replace(finding, id=f"F{i}") for i, finding in enumerate(findings, start=1)]
+    return [replace(_once(f, findings), id=f"F{i}") for i, f in enumerate(findings, start=1)]
+
+
+def _once(finding: Finding, findings: Sequence[Finding]) -> Finding:
+    """Leave out of what moved with a finding what is a finding of its own, or is said twice."""
+    own = {other.change for other in findings}
+    correlated = tuple(x for x in finding.correlated if x not in own)
+    composition = tuple(x for x in finding.composition if x not in own and x not in correlated)
+    return replace(finding, correlated=correlated, composition=composition)
 
 
 def _fold(findings: list[Finding]) -> list[Finding]:
