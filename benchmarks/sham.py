@@ -1,6 +1,6 @@
 """Whether a retrain helps more than one that learns from pairs put in order by chance.
 
-    python benchmarks/sham.py [CONFIG] [--seeds 0 1 2] [--out runs/sham] [key=value ...]
+    python benchmarks/sham.py [--config FILE] [--seeds 0 1 2] [--out runs/sham] [key=value ...]
 
 Runs ``custodes oversee`` with its sham run once for each seed, and pools the change of every gold
 quantity from the base to the last checkpoint over seeds and prompts (`custodes.statistics.
@@ -68,7 +68,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", nargs="?", default=str(ROOT / "examples" / "oversee.yaml"))
+    parser.add_argument("--config", default=str(ROOT / "examples" / "oversee.yaml"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("runs/sham"))
     parser.add_argument("overrides", nargs="*", metavar="key=value")

@@ -39,10 +39,17 @@ def test_answers_that_a_limit_cut_off_are_warned_of() -> None:
 
 def test_what_is_a_finding_of_its_own_is_not_listed_under_another() -> None:
     found = compare(answers(0, ".", 60), answers(1, ". Let me know!", 60)).findings[0]
-    first = replace(found, change="is longer", correlated=("has a list", "says so"))
+    first = replace(found, change="is longer", correlated=("has a list", "says so (A 1.5%, B 9%)"))
     second = replace(
         found, change="has a list", correlated=("is longer",), composition=("says so", "is longer")
     )
-    kept = [_once(finding, [first, second]) for finding in (first, second)]
-    assert [finding.correlated for finding in kept] == [("says so",), ()]
+    kept = _once([first, second])
+    assert [finding.correlated for finding in kept] == [("says so (A 1.5%, B 9%)",), ()]
     assert kept[1].composition == ("says so",)
+
+
+def test_a_finding_that_the_global_test_does_not_confirm_says_so() -> None:
+    diff = compare(answers(0, ".", 60), answers(1, ". Let me know!", 60))
+    assert "does not confirm" not in diff.outcome
+    doubted = replace(diff, global_test=replace(diff.global_test, p=0.06))
+    assert "does not confirm it (p = 0.06)" in doubted.outcome

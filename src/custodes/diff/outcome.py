@@ -16,7 +16,7 @@ from custodes.diff.inference.wording import percent
 if TYPE_CHECKING:
     from custodes.diff.compare import Diff
 
-__all__ = ["detectable_sentence", "outcome"]
+__all__ = ["detectable_sentence", "identical", "outcome"]
 
 MOSTLY = 0.5
 """A limit is suspected where at least this share of each side's answers end in mid-sentence."""
@@ -45,6 +45,11 @@ def _difference(diff: Diff) -> str:
         # The rates of a typical value are those of a threshold, which is not in the statement.
         counted = f"{first.behaviour}: " if first.level else ""
         sentence = f"{first.statement} ({counted}{points})."
+        if p > LEVEL:
+            sure = (
+                f"The test of all answers together does not confirm it (p = {p:.2g}), so compare "
+                f"once more, with another seed, before you rely on it. {sure}"
+            )
         if len(diff.findings) == 1:
             return f"One difference was found: {sentence} {sure}"
         return f"{len(diff.findings)} differences were found. The largest: {sentence} {sure}"
@@ -53,7 +58,7 @@ def _difference(diff: Diff) -> str:
             f"B answers differently from A on {n} (p = {p:.2g}), but no single behaviour that "
             f"was looked at accounts for it. {detectable_sentence(diff.detectable)}"
         ).strip()
-    if _identical(diff):
+    if identical(diff):
         return f"All answers of A and B are the same, on {n}."
     found = f"No difference between A and B was found on {n}."
     return f"{found} {detectable_sentence(diff.detectable)}".strip()
@@ -76,7 +81,7 @@ def detectable_sentence(detectable: Sequence[Detectable]) -> str:
     )
 
 
-def _identical(diff: Diff) -> bool:
+def identical(diff: Diff) -> bool:
     """Tell whether every prompt has the same answers on both sides."""
     aligned, answers = diff.aligned, Counter[tuple[int, str]]()
     for unit, side, text in zip(aligned.unit, aligned.side, aligned.texts, strict=True):

@@ -11,6 +11,7 @@ from custodes.diff.examples import example_rows
 from custodes.diff.inference.findings import Finding
 from custodes.diff.inference.power import Detectable
 from custodes.diff.labeler import Labeling
+from custodes.diff.outcome import identical
 from custodes.report.terminal import Line, print_lines
 from custodes.report.wording import count, percent, plural, points, points_between, small, times
 from custodes.text import one_line
@@ -53,7 +54,8 @@ def diff_lines(diff: Diff, labeling: Labeling | None = None) -> Iterator[Line]:
     yield Line(one_line(diff.outcome, 600), "bold")
     yield from map(control_line, failed(controls))
     if diff.aa_run.control.passed is False:
-        yield from _false_lines(diff)
+        for finding in diff.aa_run.findings[:CORRELATED]:
+            yield Line(f"    false alarm in a copy: {one_line(finding.statement)}")
     if not diff.aligned.paired:
         yield Line("A and B answered different prompts")
     for finding in diff.findings[:MOST_FINDINGS]:
@@ -62,7 +64,7 @@ def diff_lines(diff: Diff, labeling: Labeling | None = None) -> Iterator[Line]:
         yield Line(
             f"  … and {plural(len(diff.findings) - MOST_FINDINGS, 'more finding')} in diff.json"
         )
-    if not diff.findings:
+    if not identical(diff):
         yield from map(_detectable_line, diff.detectable)
     if labeling is not None:
         yield from _labeling_lines(labeling)
@@ -73,8 +75,6 @@ def diff_lines(diff: Diff, labeling: Labeling | None = None) -> Iterator[Line]:
     p = f"p = {small(diff.global_test.p)}{least}"
     yield Line(f"global test of all answers together: {verdict} ({p})")
     yield from (control_line(control) for control in controls if control.passed is not False)
-    if diff.aa_run.control.passed:
-        yield from _false_lines(diff)
     yield from (Line(f"note: {one_line(note)}", "yellow") for note in diff.notes)
 
 
@@ -88,12 +88,6 @@ def control_line(control: Control) -> Line:
     return Line(f"control failed: {text}", "bold red")
 
 
-def _false_lines(diff: Diff) -> Iterator[Line]:
-    """Show what was found in a copy: false findings look like this."""
-    for finding in diff.aa_run.findings[:CORRELATED]:
-        yield Line(f"    false alarm in a copy: {one_line(finding.statement)}")
-
-
 def _finding_lines(diff: Diff, finding: Finding) -> Iterator[Line]:
     size = finding.size
     yield Line(f"  {finding.id}  {one_line(finding.statement, 300)}", "bold")
@@ -105,8 +99,9 @@ def _finding_lines(diff: Diff, finding: Finding) -> Iterator[Line]:
             f"{percent(size.rate_a)} of A's; "
         )
     yield Line(
-        f"      {counted}{points(size.effect)} points {points_between((size.low, size.high))}, "
-        f"q = {small(finding.q)}; prompts that show it: {evidence}"
+        f"      {counted}{points(size.effect)} points, "
+        f"95% {points_between((size.low, size.high))}, q = {small(finding.q)}; "
+        f"prompts that show it: {evidence}"
     )
     if len(finding.curve) > 1:
         steps = (
