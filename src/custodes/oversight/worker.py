@@ -42,6 +42,7 @@ class ModelWorker:
         self.sampling = sampling
         self.engine = engine
         self._checkpoint = checkpoint
+        self._spent = Usage()
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -75,8 +76,9 @@ class ModelWorker:
 
     @property
     def usage(self) -> Usage:
-        """What serving has cost since it was loaded."""
-        return self.serving.usage
+        """What serving has cost; a model that was let go still counts."""
+        model: LanguageModel | None = self.__dict__.get("serving")
+        return Usage.sum([self._spent, *([model.usage] if model else [])])
 
     def respond(self, queries: Sequence[Query], seed: int) -> list[Response]:
         """Answer in one batch; every answer has the version of the model that wrote it."""
@@ -96,6 +98,7 @@ class ModelWorker:
 
     def release(self) -> None:
         """Let the model go; it is loaded again if somebody asks this Worker once more."""
+        self._spent = self.usage
         model = self.__dict__.pop("serving", None)
         heavy = model is not None and not isinstance(model, SimulatedModel)
         del model

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from custodes.control import Control
 from custodes.conversation import Chat
 from custodes.models import Sampling, ScoringModel
+from custodes.models.memory import release_memory
 from custodes.models.resolve import load_torch
 from custodes.oversight.worker import ModelWorker
 
@@ -116,6 +117,9 @@ def serving_check(
             _contrast(new, old, chats, texts) for texts in (served, reference, stale)
         )
         contrast, separation = round(contrast, 5), round(own - other, 5)
+        del old
+    del new
+    release_memory()
     return ServingCheck(engine, round(_agreement(served, reference), 4), contrast, separation)
 
 

@@ -209,6 +209,8 @@ class DpoTeacher:
     def _train(
         self, worker: ModelWorker, pairs: Sequence[PreferencePair], seed: int, folder: Path
     ) -> dict[str, Any]:
+        # The engine would be in memory beside the model that is trained; the old weights are done.
+        worker.release()
         options = self.options
         rows = [
             Demonstration(id=pair.id, prompt=pair.prompt, response=pair.chosen) for pair in pairs
