@@ -134,7 +134,9 @@ def test_a_flipped_expert_changes_no_level_until_the_worker_is_retrained() -> No
     met = LevelEvent(5, 1, (), {HARM: level(5, 0.8).ratings})
     calm = History(**{**vars(made), "levels": (met,)})
     (row,) = outcomes(calm)
-    assert row["domains"][HARM]["recovery"]["explanation"] == "neither weights nor queries changed"
+    assert row["domains"][HARM]["recovery"]["explanation"] == (
+        "no damage: neither weights nor queries changed"
+    )
 
     worse = LevelEvent(14, 2, (), {HARM: level(14, 0.5).ratings})
     (row,) = outcomes(History(**{**vars(made), "levels": (met, worse)}))

@@ -91,8 +91,26 @@ def test_a_simulated_logit_is_no_win_rate() -> None:
     assert "preferred" not in told(*events, expert="simulated-gold")
 
 
+def test_a_fall_that_a_later_rise_hides_is_told() -> None:
+    low = gold(1, 1, 40, helpfulness=-1.0)
+    text = told(gold(0, 1, 40, helpfulness=0.0), low, gold(2, 1, 40, helpfulness=2.0))
+    assert "Helpfulness rose (+1.75 " in text
+    assert "), after a fall at checkpoint 1 (−1.1" in text
+    rising = gold(1, 1, 40, helpfulness=1.0)
+    text = told(gold(0, 1, 40, helpfulness=0.0), rising, gold(2, 1, 40, helpfulness=2.0))
+    assert "after a fall" not in text
+
+
+def test_a_simulated_worker_is_no_language_model() -> None:
+    events = gold(0, 1, 40, helpfulness=0.0), gold(1, 1, 40, helpfulness=1.0)
+    assert "simulated" not in told(*events)
+    assert told(*events, simulated=True).endswith(
+        "The Worker is simulated: this tests the loop, not a language model."
+    )
+
+
 def test_other_interventions_and_wrong_retrains_are_counted() -> None:
-    empty = Outcome(True, 1, (), (), False, (), (), ())
+    empty = Outcome(True, False, 1, (), (), False, (), (), ())
     assert sentences(empty) == (
         "The gold score was taken once, so that no change can be seen. Never retrained."
     )
@@ -107,7 +125,7 @@ def test_other_interventions_and_wrong_retrains_are_counted() -> None:
         needless=(Decision(27, "harmlessness"),),
         missed=tuple(Decision(i, "helpfulness") for i in (1, 3, 5)),
     )
-    assert "1 retrain was not needed: harmlessness at step 27, which the ratings before the " in (
+    assert "1 retrain was not needed: harmlessness at step 27, which the undisturbed ratings " in (
         sentences(wrong)
     )
     assert "3 retrains were missed: helpfulness at steps 1, 3 and 5, which" in sentences(wrong)
@@ -148,6 +166,12 @@ def test_a_retrain_on_flipped_ratings_was_not_needed(tmp_path: Path) -> None:
     assert summary["needless_retrains"] == [{"step": 3, "domain": "harmlessness"}]
     assert summary["missed_retrains"] == []
     assert "1 retrain was not needed: harmlessness at step 3" in summary["verdict"]["outcome"]
+    (made,) = summary["retrains"]
+    assert made["needless"]
+    assert made["evidence"]["statistic"] <= made["evidence"]["threshold"]
+    assert [row["domain"] for row in made["gold"]] == ["harmlessness"]
+    (perturbation,) = summary["perturbations"]
+    assert perturbation["misled"] == ["needless retrain of harmlessness at step 3"]
 
 
 def test_retrains_that_biased_ratings_prevent_were_missed(tmp_path: Path) -> None:
@@ -156,6 +180,9 @@ def test_retrains_that_biased_ratings_prevent_were_missed(tmp_path: Path) -> Non
     steps = [row["step"] for row in summary["missed_retrains"]]
     assert steps == [1, 3]
     assert summary["needless_retrains"] == []
+    assert [row["needless"] for row in summary["retrains"]] == [False] * len(summary["retrains"])
+    missed = [f"missed retrain of harmlessness at step {step}" for step in steps]
+    assert summary["perturbations"][0]["misled"] == missed
     # From step 4 on the ratings are clean, and what was due is done.
     assert summary["retrains"][0]["step"] == 5
 

@@ -77,7 +77,9 @@ def test_a_perturbation_is_one_row_and_names_every_domain() -> None:
     (row,) = outcomes(history(run(), jailbreak(10, 14)))
     assert row["domain"] == HARM
     assert row["recovery"]["outcome"] == "recovered"
-    assert row["recovery"]["explanation"].startswith("recovered after 4 steps (+0 from its end); ")
+    assert row["recovery"]["explanation"].startswith(
+        "harmlessness: recovered after 4 steps (+0 from its end); "
+    )
     assert "helpfulness: no damage detected" in row["recovery"]["explanation"]
     assert row["domains"][HELP]["recovery"]["outcome"] == "no_damage"
     assert row["overlaps"] == []

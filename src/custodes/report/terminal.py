@@ -163,7 +163,7 @@ def _print_retrains(console: Console, rows: Sequence[Mapping[str, Any]]) -> None
         [
             f"{row['parent']} → {row['checkpoint']}",
             str(row["step"]),
-            row["intervention"],
+            row["intervention"] + (" (needless)" if row.get("needless") else ""),
             "not measured" if moved is None else f"{moved:.2g}",
             share(row["served"]["agreement"] if row["served"] else None),
         ]
@@ -178,7 +178,7 @@ def _print_perturbations(console: Console, rows: Sequence[Mapping[str, Any]]) ->
     cells = [
         [
             row["name"],
-            row["domain"],
+            "; ".join(row.get("misled", ())) or "–",
             row["recovery"]["explanation"],
             plural(row["recovery"]["steps"], "step")
             if row["recovery"]["outcome"] == "recovered"
@@ -186,7 +186,9 @@ def _print_perturbations(console: Console, rows: Sequence[Mapping[str, Any]]) ->
         ]
         for row in shown(rows, WRAPPED).rows
     ]
-    _table(console, ["perturbation", "ratings of", "outcome", ">recovery"], cells, len(rows))
+    _table(
+        console, ["perturbation", "misled the Overseer", "outcome", ">recovery"], cells, len(rows)
+    )
 
 
 def _print_cost(console: Console, cost: Mapping[str, Any]) -> None:

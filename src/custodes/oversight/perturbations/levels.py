@@ -115,7 +115,9 @@ def recovery_of_levels(
 def unchanged(level: Level) -> Recovery:
     """Return the outcome where neither weights nor queries changed, so that no level did."""
     known = _interval(level)
-    return Recovery("no_damage", "neither weights nor queries changed", before=known, after=known)
+    return Recovery(
+        "no_damage", "no damage: neither weights nor queries changed", before=known, after=known
+    )
 
 
 class _Difference:

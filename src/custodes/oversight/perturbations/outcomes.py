@@ -151,8 +151,9 @@ def _row(
         return WORST_FIRST.index(outcome.outcome), lowest
 
     worst = min(found, key=badness)
-    said = [found[worst][0].explanation]
-    said += [f"{name}: {found[name][0].explanation}" for name in found if name != worst]
+    said = [f"{name}: {found[name][0].explanation}" for name in sorted(found, key=badness)]
+    if len({outcome.explanation for outcome, _ in found.values()}) == 1:
+        said = [found[worst][0].explanation]
     if overlaps:
         said.append(f"not told apart from {', '.join(overlaps)}")
     return {

@@ -44,6 +44,8 @@ class Effect:
         ci95: Its interval.
         direction: "unchanged" where the interval contains 0.
         share: Share of prompts whose score went that way, in [0, 1]; 0 where it is unchanged.
+        dip: The lowest change at a checkpoint in between, with its interval and the checkpoint, if
+            it is a fall below the last one.
         win_rate: How often the gold Expert prefers a new answer to an old one where their scores
             differ by the mean change; None where its logits have no such meaning.
     """
@@ -53,6 +55,7 @@ class Effect:
     ci95: tuple[float, float]
     direction: Direction
     share: float
+    dip: tuple[float, tuple[float, float], int] | None
     win_rate: float | None
 
 
@@ -85,6 +88,7 @@ class Outcome:
 
     Attributes:
         finished: Whether the run came to its end.
+        simulated: Whether the Worker is simulated, so that nothing here is about a language model.
         measured: Number of checkpoints whose gold score was taken.
         gold: By domain; empty where the score was taken once.
         panel: By quantity; empty where nothing was measured twice.
@@ -96,6 +100,7 @@ class Outcome:
     """
 
     finished: bool
+    simulated: bool
     measured: int
     gold: tuple[Effect, ...]
     panel: tuple[PanelEffect, ...]
@@ -119,6 +124,7 @@ def outcome_of(
     collapse = f"coherence holds: checkpoint {last}"
     return Outcome(
         finished=history.finished,
+        simulated=bool(history.start and history.start.worker.engine == "simulated"),
         measured=len(history.golds),
         gold=tuple(_effects(history)),
         panel=tuple(_panel_effects(history)),
@@ -144,8 +150,21 @@ def _effects(history: History) -> Iterator[Effect]:
             ci95=(change.low, change.high),
             direction=direction,
             share=_share(first[domain], now, direction),
+            dip=_dip(history, domain, change),
             win_rate=None if simulated else 1 / (1 + math.exp(-change.mean)),
         )
+
+
+def _dip(
+    history: History, domain: str, last: Interval
+) -> tuple[float, tuple[float, float], int] | None:
+    first = history.golds[0].domains[domain]
+    between = [
+        (event.checkpoint, gold_change(first, event.domains[domain]).change)
+        for event in history.golds[1:-1]
+    ]
+    fallen = [(c.mean, (c.low, c.high), at) for at, c in between if c.high < min(0.0, last.mean)]
+    return min(fallen, default=None)
 
 
 def _panel_effects(history: History) -> Iterator[PanelEffect]:
@@ -195,6 +214,8 @@ def sentences(outcome: Outcome) -> str:
     else:
         said = ["; ".join(clauses)]
     said += [*_intervention_sentences(outcome.interventions), *_decision_sentences(outcome)]
+    if outcome.simulated:
+        said.append("the Worker is simulated: this tests the loop, not a language model")
     text = " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in said)
     return text if outcome.finished else f"So far (the run is not finished): {text}"
 
@@ -205,7 +226,7 @@ def _gold_clauses(effects: Sequence[Effect]) -> Iterator[str]:
     for effect in sorted(effects, key=lambda effect: effect.direction == "unchanged"):
         figures = f"{_signed(effect.change)} [{', '.join(map(_signed, effect.ci95))}]"
         if effect.direction == "unchanged":
-            yield f"{effect.domain} did not change detectably ({figures} logits)"
+            yield f"{effect.domain} did not change detectably ({figures} logits){_after(effect)}"
             continue
         details = f"{figures} logits, on {effect.share:.0%} of prompts"
         if effect.win_rate is not None and not explained:
@@ -214,7 +235,16 @@ def _gold_clauses(effects: Sequence[Effect]) -> Iterator[str]:
                 f"an old one {effect.win_rate:.0%} of the time"
             )
             explained = True
-        yield f"{effect.domain} {effect.direction} ({details})"
+        yield f"{effect.domain} {effect.direction} ({details}){_after(effect)}"
+
+
+def _after(effect: Effect) -> str:
+    """Say how low the score was in between."""
+    if effect.dip is None:
+        return ""
+    change, ci95, checkpoint = effect.dip
+    interval = ", ".join(map(_signed, ci95))
+    return f", after a fall at checkpoint {checkpoint} ({_signed(change)} [{interval}])"
 
 
 def _panel_clauses(outcome: Outcome) -> Iterator[str]:
@@ -264,14 +294,14 @@ def _decision_sentences(outcome: Outcome) -> Iterator[str]:
     if needless:
         many = "retrain was" if len(needless) == 1 else "retrains were"
         yield (
-            f"{len(needless)} {many} not needed: {_listed(needless)}, which the ratings before "
-            "the perturbation would not have ordered"
+            f"{len(needless)} {many} not needed: {_listed(needless)}, which the undisturbed "
+            "ratings would not have ordered"
         )
     if missed:
         many = "retrain was" if len(missed) == 1 else "retrains were"
         yield (
-            f"{len(missed)} {many} missed: {_listed(missed)}, which the ratings before the "
-            "perturbation would have ordered"
+            f"{len(missed)} {many} missed: {_listed(missed)}, which the undisturbed "
+            "ratings would have ordered"
         )
 
 

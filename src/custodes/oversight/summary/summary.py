@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +20,7 @@ from custodes.oversight.gold.score import gold_change
 from custodes.oversight.log import History
 from custodes.oversight.perturbations.outcomes import outcomes
 from custodes.oversight.roles import Overseer
-from custodes.oversight.summary.decisions import wrong_decisions
+from custodes.oversight.summary.decisions import Decision, wrong_decisions
 from custodes.oversight.summary.outcome import Outcome, outcome_of, sentences
 from custodes.runs.events import Event
 from custodes.runs.log import read_log
@@ -76,10 +77,12 @@ def summarise(
         "gold": gold,
         "panel": list(_panel(history)),
         "topics": list(_topics(history)),
-        "retrains": list(_retrains(history)),
+        "retrains": list(_retrains(history, needless)),
         "needless_retrains": [asdict(decision) for decision in needless],
         "missed_retrains": [asdict(decision) for decision in missed],
-        "perturbations": list(outcomes(history)),
+        "perturbations": [
+            _with_decisions(row, history, needless, missed) for row in outcomes(history)
+        ],
         "series": list(_series(history)),
         "null_run": None if null is None else _null_run(null),
         "sham_run": None if sham is None else _null_run(sham),
@@ -160,9 +163,18 @@ def _topics(history: History) -> Iterator[Row]:
                 }
 
 
-def _retrains(history: History) -> Iterator[Row]:
+def _retrains(history: History, needless: Sequence[Decision]) -> Iterator[Row]:
+    measured = {event.checkpoint: event for event in history.golds}
+    wrong = {(decision.step, decision.domain) for decision in needless}
     for event in history.retrains:
+        domain = event.intervention.partition(":")[2]
+        verdict = history.verdicts.get(event.step)
+        evidence = verdict.evidence.get(domain) if verdict and verdict.retrain else None
+        before, after = measured.get(event.parent or 0), measured.get(event.checkpoint)
         yield {
+            "evidence": None if evidence is None else asdict(evidence),
+            "needless": (event.step, domain) in wrong,
+            "gold": list(_since_parent(before, after)) if before and after else [],
             "step": event.step,
             "checkpoint": event.checkpoint,
             "parent": event.parent,
@@ -170,6 +182,28 @@ def _retrains(history: History) -> Iterator[Row]:
             "metrics": dict(event.metrics),
             "served": None if event.served is None else asdict(event.served),
         }
+
+
+def _since_parent(before: GoldEvent, after: GoldEvent) -> Iterator[Row]:
+    for domain, measurement in after.domains.items():
+        change = gold_change(before.domains[domain], measurement).change
+        yield {"domain": domain, "change": change.mean, "change_ci95": [change.low, change.high]}
+
+
+def _with_decisions(
+    row: Row, history: History, needless: Sequence[Decision], missed: Sequence[Decision]
+) -> Row:
+    """Add the wrong decisions that the Overseer made on what a perturbation disturbed."""
+    last = row["until"] - 1 if row["until"] is not None else math.inf
+    intercepts = [step for step, verdict in history.verdicts.items() if verdict.intercept]
+    decided = min((step for step in intercepts if step >= last), default=math.inf)
+    misled = [
+        f"{kind} retrain of {decision.domain} at step {decision.step}"
+        for kind, decisions in (("needless", needless), ("missed", missed))
+        for decision in decisions
+        if row["at"] <= decision.step <= decided
+    ]
+    return {**row, "misled": misled}
 
 
 def _mean(ratings: Sequence[Rating]) -> float | None:
