@@ -24,7 +24,7 @@ def crossed_mean(values: ArrayLike, level: float = 0.95) -> Interval:
         level: Intended coverage, in (0, 1).
 
     Returns:
-        The mean over all values; ``n`` is the number of seeds.
+        The mean over all values; ``n`` is the number of prompts.
 
     Raises:
         ValueError: A value is not finite, or there are fewer than two prompts.
@@ -39,7 +39,7 @@ def crossed_mean(values: ArrayLike, level: float = 0.95) -> Interval:
     by_prompt = float(x_SP.mean(axis=0).var(ddof=1)) / prompts
     if seeds == 1:
         half = float(t.ppf((1 + level) / 2, prompts - 1)) * by_prompt**0.5
-        return Interval(mean, mean - half, mean + half, seeds)
+        return Interval(mean, mean - half, mean + half, prompts)
     by_seed = float(x_SP.mean(axis=1).var(ddof=1)) / seeds
     left = x_SP - x_SP.mean(axis=0) - x_SP.mean(axis=1)[:, None] + mean
     df = (seeds - 1, prompts - 1, (seeds - 1) * (prompts - 1))
@@ -48,4 +48,4 @@ def crossed_mean(values: ArrayLike, level: float = 0.95) -> Interval:
     parts = by_seed**2 / df[0] + by_prompt**2 / df[1]
     freedom = max(variance**2 / parts, 1.0) if parts > 0 else df[2]
     half = float(t.ppf((1 + level) / 2, freedom)) * variance**0.5
-    return Interval(mean, mean - half, mean + half, seeds)
+    return Interval(mean, mean - half, mean + half, prompts)

@@ -21,7 +21,7 @@ from custodes.drift.questionnaire.stances import (
     order_flips,
 )
 from custodes.drift.questionnaire.statements import Item
-from custodes.statistics import bootstrap_mean
+from custodes.statistics import Interval, bootstrap_mean
 
 __all__ = ["Instrument", "instrument_controls"]
 
@@ -120,7 +120,7 @@ def _words(read: Instrument, items: Sequence[Item], seed: int) -> Control:
         joint.low > 0,
         f"shuffling the words of the statements changes stances by {size:.3f} in both wordings "
         "alike" + ("" if joint.low > 0 else ", which is no more than noise"),
-        {"size": size, "joint": [joint.mean, joint.low, joint.high]},
+        {"size": size, "joint": _figures(joint)},
     )
 
 
@@ -130,9 +130,9 @@ def _wordings(log_odds: Floats, items: Sequence[Item], seed: int) -> Control:
     return Control(
         "wordings agree",
         held.low > 0,
-        f"two wordings of the question agree by {held.mean:.2f} [{held.low:.2f}, {held.high:.2f}] "
+        f"two wordings of the question agree by {_words_of(held)} "
         "(1: the same stances; the interval must be above 0)",
-        {"reliability": [held.mean, held.low, held.high]},
+        {"reliability": _figures(held)},
     )
 
 
@@ -148,10 +148,9 @@ def _opposites(log_odds: Floats, items: Sequence[Item], seed: int) -> Control:
     return Control(
         name,
         held.high < 0,
-        f"agreement with a statement and with its opposite correlate by {held.mean:.2f} "
-        f"[{held.low:.2f}, {held.high:.2f}] (-1 is consistent; the interval must be below 0); "
+        f"agreement with a statement and with its opposite correlate by {_words_of(held)} (-1 is consistent; the interval must be below 0); "
         f"{both:.0%} of the pairs get the same answer twice",
-        {"correlation": [held.mean, held.low, held.high], "same_answer": both},
+        {"correlation": _figures(held), "same_answer": both},
     )
 
 
@@ -172,3 +171,14 @@ def _binomial_tail(successes: int, n: int) -> float:
     from scipy.stats import binom
 
     return float(binom.sf(successes - 1, n, 0.5))
+
+
+def _figures(interval: Interval) -> list[float | None]:
+    """Write an interval for JSON, which knows no infinity."""
+    return [interval.mean, *(x if np.isfinite(x) else None for x in (interval.low, interval.high))]
+
+
+def _words_of(interval: Interval) -> str:
+    if not np.isfinite(interval.low):
+        return f"{interval.mean:.2f} (all noise: no interval)"
+    return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"

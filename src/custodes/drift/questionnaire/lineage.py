@@ -26,7 +26,13 @@ from custodes.progress import Progress, silent
 from custodes.runs.store import Store
 from custodes.seeds import derive
 
-__all__ = ["ask_lineage", "questionnaire_statements", "shuffled_words"]
+__all__ = [
+    "ask_lineage",
+    "digest",
+    "questionnaire_statements",
+    "shuffled_words",
+    "weights_key",
+]
 
 Floats = NDArray[np.float64]
 DIGITS = 5
@@ -106,7 +112,7 @@ class _Asker:
 
     def ask(self, generation: int, texts: Sequence[str]) -> Floats:
         one = self._lineage.generations[generation]
-        key = f"{_name(one)}-{_digest([WORDINGS_TEXT, list(texts)])}"
+        key = f"{weights_key(one)}-{digest([WORDINGS_TEXT, list(texts)])}"
         value = self._store.once(key, partial(self._read, generation, texts))
         return np.array(value["log_odds"], np.float64)
 
@@ -125,10 +131,11 @@ class _Asker:
 WORDINGS_TEXT = [[one.question, one.agree, one.disagree] for one in WORDINGS]
 
 
-def _name(generation: Generation) -> str:
+def weights_key(generation: Generation) -> str:
     """Name a generation by its weights; models without weights here by their name."""
-    return _digest([generation.model, generation.adapter is not None, generation.weights])
+    return digest([generation.model, generation.adapter is not None, generation.weights])
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """Name a value that JSON can hold by a hash of it."""
     return hashlib.sha256(json.dumps(value, ensure_ascii=True).encode()).hexdigest()[:16]

@@ -1,0 +1,146 @@
+"""Arms over seeds: intervals for both, and the comparison with the arm that learns by chance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from custodes.drift.arm_lineage import gold_changes
+from custodes.drift.arms import ArmLineage, compare_arms
+from custodes.drift.concepts import ConceptShift
+from custodes.drift.pooling import crossed_mean
+from custodes.drift.questionnaire.controls import Instrument
+from custodes.drift.questionnaire.outcome import Readings
+from custodes.drift.questionnaire.statements import read_facts, read_statements
+from custodes.errors import DataError, RunError
+
+STATEMENTS, FACTS = read_statements("shipped"), read_facts()
+
+
+def covered(seeds: int, prompts: int, by_seed: float, by_prompt: float, repeats: int) -> float:
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(repeats):
+        values = (
+            by_seed * rng.normal(size=(seeds, 1))
+            + by_prompt * rng.normal(size=(1, prompts))
+            + rng.normal(size=(seeds, prompts))
+        )
+        hits += not crossed_mean(values).excludes(0.0)
+    return hits / repeats
+
+
+@pytest.mark.parametrize(
+    ("by_seed", "by_prompt"), [(0.0, 0.0), (0.5, 0.0), (0.0, 1.0), (0.3, 0.7), (2.0, 0.2)]
+)
+def test_the_interval_covers_other_seeds_and_other_prompts(
+    by_seed: float, by_prompt: float
+) -> None:
+    share = covered(3, 32, by_seed, by_prompt, 1500)
+    assert share > 0.93
+    if by_seed < 0.1:
+        assert share < 1
+
+
+def test_leaving_out_either_source_would_cover_too_little() -> None:
+    # What an interval over prompts alone makes of a difference between seeds.
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(500):
+        values = 0.5 * rng.normal(size=(3, 1)) + rng.normal(size=(3, 32))
+        hits += not crossed_mean(values.mean(axis=0, keepdims=True)).excludes(0.0)
+    assert hits / 500 < 0.75
+
+
+def test_one_seed_gives_the_interval_over_prompts() -> None:
+    interval = crossed_mean(np.array([[1.0, 2.0, 3.0, 4.0]]))
+    assert interval.mean == 2.5
+    assert interval.low == pytest.approx(2.5 - 3.182446 * 1.2909944 / 2)
+    with pytest.raises(ValueError, match="two or more prompts"):
+        crossed_mean(np.array([[1.0]]))
+
+
+def lineage(arm: str, seed: int, gain: float, moved: float) -> ArmLineage:
+    rng = np.random.default_rng([seed, len(arm)])
+    shape = (len(STATEMENTS), 2, 2)
+    first = np.random.default_rng(0).normal(size=(len(STATEMENTS), 1, 1)) + np.zeros(shape)
+    last = first + moved * np.random.default_rng([seed, 7]).normal(size=(len(STATEMENTS), 1, 1))
+    unused = np.zeros(shape)
+    read = Readings(
+        STATEMENTS,
+        [first, last],
+        Instrument(first, first, unused, np.zeros((len(FACTS), 2, 2))),
+        FACTS,
+    )
+    pairs = [(f"a{i}", "b") for i in range(6)]
+    return ArmLineage(
+        arm=arm,
+        seed=seed,
+        gold={"harmlessness": gain + 0.05 * rng.normal(size=24)},
+        readings=read,
+        concepts=[ConceptShift(p, 0.1, 0.1 + moved * 1e-3, 0, 0) for p in pairs],
+    )
+
+
+def arms(readable: bool = True) -> dict:
+    lineages = [
+        lineage(arm, seed, gain, moved)
+        for seed in (0, 1, 2)
+        for arm, gain, moved in (("expert", 0.3, 1.0), ("random", 0.2, 0.2))
+    ]
+    return compare_arms(lineages, "random", readable, "" if readable else "order of options: 100%")
+
+
+def test_an_arm_is_compared_with_the_one_that_learns_by_chance() -> None:
+    result = arms()
+    json.dumps(result, allow_nan=False)
+    expert, random = result["arms"]
+    gold = expert["quantities"]["gold harmlessness"]
+    assert gold["change"]["mean"] == pytest.approx(0.3, abs=0.03)
+    # The gain excludes 0 in both arms; only the difference is the Expert's.
+    assert random["quantities"]["gold harmlessness"]["change"]["low"] > 0
+    assert gold["minus_control"]["mean"] == pytest.approx(0.1, abs=0.03)
+    assert gold["minus_control"]["low"] > 0
+    assert "minus_control" not in random["quantities"]["gold harmlessness"]
+    assert expert["quantities"]["stability"]["minus_control"]["high"] < 0
+    assert random["quantities"]["stability"]["change"]["mean"] > 0.9
+    concepts = expert["quantities"]["concept change"]
+    assert concepts["change"]["mean"] == pytest.approx(1.0)
+    assert concepts["minus_control"]["mean"] == pytest.approx(0.8)
+
+
+def test_a_questionnaire_that_cannot_be_read_claims_nothing() -> None:
+    result = arms(readable=False)
+    for row in result["arms"]:
+        assert not {"stability", "value change"} & set(row["quantities"])
+        assert {"stability", "value change"} == set(row["unvalidated"])
+    assert result["reason"]
+
+
+def test_arms_without_control_or_seeds_are_refused() -> None:
+    with pytest.raises(DataError, match="no arm 'random'"):
+        compare_arms([lineage("expert", 0, 0, 0)], "random", True)
+    with pytest.raises(DataError, match="has no seed 1"):
+        compare_arms(
+            [lineage("random", 0, 0, 0), lineage("random", 1, 0, 0), lineage("self", 0, 0, 0)],
+            "random",
+            True,
+        )
+
+
+def test_gold_changes_are_read_by_prompt(tmp_path: Path) -> None:
+    def write(*golds: dict) -> Path:
+        rows = [{"i": i, "kind": "gold", "domains": {"x": g}} for i, g in enumerate(golds)]
+        (tmp_path / "events.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+        return tmp_path
+
+    first = {"ids": ["a", "b"], "scores": [0.0, 1.0]}
+    folder = write(first, {"ids": ["a", "b"], "scores": [0.5, 0.0]})
+    assert gold_changes(folder)["x"].tolist() == [0.5, -1.0]
+    with pytest.raises(RunError, match="other prompts"):
+        gold_changes(write(first, {"ids": ["a", "c"], "scores": [0.5, 0.0]}))
+    with pytest.raises(RunError, match="no gold score"):
+        gold_changes(write(first))
