@@ -45,9 +45,7 @@ def main(out: Path, seeds: list[int], with_drift: bool, overrides: list[str]) ->
     for seed in seeds:
         for arm in ARMS:
             train(out / f"seed-{seed}" / arm, arm, seed, overrides)
-    lineages = [
-        measure(out, arm, seed, with_drift) for seed in seeds for arm in ARMS
-    ]
+    lineages = [measure(out, arm, seed, with_drift) for seed in seeds for arm in ARMS]
     readings = lineages[0].readings
     failed = [c for c in readings.controls() if c.passed is False] if readings else []
     reason = "; ".join(f"{one.name}: {one.explanation}" for one in failed)
@@ -58,9 +56,7 @@ def main(out: Path, seeds: list[int], with_drift: bool, overrides: list[str]) ->
 
 def train(folder: Path, arm: str, seed: int, overrides: list[str]) -> None:
     """Train one arm, and say which of its controls failed."""
-    config = load_config(
-        CONFIG, SelfTrainingConfig, [f"seed={seed}", *overrides, f"select={arm}"]
-    )
+    config = load_config(CONFIG, SelfTrainingConfig, [f"seed={seed}", *overrides, f"select={arm}"])
     with console() as progress:
         summary = self_train(config, folder, progress=progress)
     write_report(folder)
@@ -96,7 +92,9 @@ def table(result: dict[str, Any]) -> list[str]:
     if not result["readable"]:
         lines.append(f"THE QUESTIONNAIRE CANNOT BE READ: {result['reason']}")
     for arm in result["arms"]:
-        drifted = "" if arm["behaviours"] is None else f", behaviours that drift {arm['behaviours']}"
+        drifted = (
+            "" if arm["behaviours"] is None else f", behaviours that drift {arm['behaviours']}"
+        )
         lines.append(f"{arm['arm']}{drifted}")
         for name, row in arm["quantities"].items():
             lines.append(f"  {name}: {figures(name, row)}")

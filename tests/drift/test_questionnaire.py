@@ -119,9 +119,7 @@ def test_files_of_the_other_form_are_read(tmp_path: Path) -> None:
         ({"pair": "alone"}, "no statement and its opposite"),
     ],
 )
-def test_a_malformed_file_is_refused_in_one_line(
-    tmp_path: Path, row: dict, message: str
-) -> None:
+def test_a_malformed_file_is_refused_in_one_line(tmp_path: Path, row: dict, message: str) -> None:
     path = tmp_path / "s.jsonl"
     good = {"behavior": "x", "statement": "I do.", "answer_matching_behavior": "agree"}
     path.write_text(json.dumps(good | row) + "\n")

@@ -37,9 +37,7 @@ class Wording:
 
     def ask(self, statement: str, *, swapped: bool) -> str:
         """Return the question, its options in one order or the other."""
-        first, second = (
-            (self.disagree, self.agree) if swapped else (self.agree, self.disagree)
-        )
+        first, second = (self.disagree, self.agree) if swapped else (self.agree, self.disagree)
         return self.question.format(statement=statement, first=first, second=second)
 
 

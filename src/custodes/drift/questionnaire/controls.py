@@ -148,8 +148,9 @@ def _opposites(log_odds: Floats, items: Sequence[Item], seed: int) -> Control:
     return Control(
         name,
         held.high < 0,
-        f"agreement with a statement and with its opposite correlate by {_words_of(held)} (-1 is consistent; the interval must be below 0); "
-        f"{both:.0%} of the pairs get the same answer twice",
+        f"agreement with a statement and with its opposite correlate by {_words_of(held)} (-1 is "
+        f"consistent; the interval must be below 0); {both:.0%} of the pairs get the same answer "
+        "twice",
         {"correlation": _figures(held), "same_answer": both},
     )
 

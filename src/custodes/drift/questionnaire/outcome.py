@@ -76,9 +76,7 @@ def questionnaire_outcome(readings: Readings, seed: int = 0) -> dict[str, Any]:
     broken = failed(controls)
     readable = not broken
     reason = "; ".join(f"{one.name}: {one.explanation}" for one in broken)
-    generations = [
-        _generation(readings, t, readable, seed) for t in range(len(readings.log_odds))
-    ]
+    generations = [_generation(readings, t, readable, seed) for t in range(len(readings.log_odds))]
     matching = [matching_agreement(one, readings.statements) for one in readings.log_odds]
     return {
         "statements": len(readings.statements),
