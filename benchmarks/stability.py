@@ -80,9 +80,7 @@ def arms(kept: float, reliability: float, repeats: int, seed: int) -> dict[str, 
         truth = stances(rng)
         first = read(truth, reliability, rng)
         values = [
-            stability(
-                first, read(later(truth, kept, rng), reliability, rng), NAMES
-            ).pseudo_values()
+            stability(first, read(later(truth, kept, rng), reliability, rng), NAMES).pseudo_values()
             for _ in range(3)
         ]
         interval = crossed_mean(values)
