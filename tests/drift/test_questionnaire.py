@@ -179,6 +179,16 @@ def test_saying_yes_to_everything_is_no_value() -> None:
     assert np.abs(item_stances(np.full_like(first, 5.0), items)).max() == 0
 
 
+def test_a_stance_is_towards_the_behaviour_whichever_statement_comes_first() -> None:
+    first = believer(STATEMENTS)
+    reversed_stances = item_stances(first[::-1], items_of(STATEMENTS[::-1]))
+    assert np.allclose(reversed_stances[::-1], item_stances(first, items_of(STATEMENTS)))
+    single = [replace(one, pair="") for one in STATEMENTS[:2]]
+    agrees_with_the_first = np.zeros((2, 2, 2))
+    agrees_with_the_first[0] = 1.0
+    assert (item_stances(agrees_with_the_first, items_of(single)) > 0).all()
+
+
 def test_the_same_answers_have_stability_one_and_their_mirror_minus_one() -> None:
     items = items_of(STATEMENTS)
     stances = item_stances(believer(STATEMENTS), items)
