@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from custodes.drift.arm_lineage import gold_changes
+from custodes.drift import generations
+from custodes.drift.arm_lineage import gold_changes, measure_arm
 from custodes.drift.arms import ArmLineage, compare_arms
 from custodes.drift.concepts import ConceptShift
 from custodes.drift.pooling import crossed_mean
 from custodes.drift.questionnaire.controls import Instrument
 from custodes.drift.questionnaire.outcome import Readings
-from custodes.drift.questionnaire.statements import read_facts, read_statements
+from custodes.drift.questionnaire.statements import draw_items, read_facts, read_statements
 from custodes.errors import DataError, RunError
+from custodes.runs import Checkpoint, RunFolder
+from custodes.runs.store import Store
 
 STATEMENTS, FACTS = read_statements("shipped"), read_facts()
 
@@ -144,3 +148,41 @@ def test_gold_changes_are_read_by_prompt(tmp_path: Path) -> None:
         gold_changes(write(first, {"ids": ["a", "c"], "scores": [0.5, 0.0]}))
     with pytest.raises(RunError, match="no gold score"):
         gold_changes(write(first))
+
+
+def test_a_finished_run_is_measured_once(
+    tmp_path: Path,
+    tiny_model_dir: Path,
+    tiny_adapter_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, store = tmp_path / "run", Store(tmp_path / "readings")
+    with RunFolder(folder, {"name": "r", "worker": {"model": str(tiny_model_dir)}}) as run:
+        shutil.copytree(tiny_adapter_dir, run.checkpoint_folder(1))
+        for number, score in ((0, 0.0), (1, 0.25)):
+            adapter = run.checkpoint_folder(1) if number else None
+            made = Checkpoint(number, adapter, number - 1 if number else None, "base")
+            run.log.append("checkpoint", **made.to_event(folder))
+            domains = {"x": {"ids": ["a", "b"], "scores": [score, score]}}
+            run.log.append("gold", domains=domains)
+    asked = draw_items(STATEMENTS, 16)
+    concepts = {"bread": ["bake bread", "eat bread", "buy bread"], "sea": ["a", "b sea", "sea c"]}
+
+    def measured() -> ArmLineage:
+        return measure_arm("self", 0, folder, store, statements=asked, concepts=concepts)
+
+    one = measured()
+    assert one.gold["x"].tolist() == [0.25, 0.25]
+    assert one.readings is not None
+    first, last = one.readings.log_odds
+    assert first.shape == (16, 2, 2)
+    assert not np.allclose(first, last)
+    # The control's second reading was taken in reverse order, and is back in order.
+    assert np.allclose(one.readings.instrument.again, first, atol=0.05)
+    assert not np.allclose(one.readings.instrument.shuffled, first, atol=0.05)
+    assert len(one.concepts) == 1
+    monkeypatch.setattr(generations, "load_torch", None)
+    again = measured()
+    assert again.readings is not None
+    assert (again.readings.log_odds[1] == last).all()
+    assert again.concepts == one.concepts
