@@ -79,10 +79,13 @@ def arms(kept: float, reliability: float, repeats: int, seed: int) -> dict[str, 
     for _ in range(repeats):
         truth = stances(rng)
         first = read(truth, reliability, rng)
-        values = [
-            stability(first, read(later(truth, kept, rng), reliability, rng), NAMES).pseudo_values()
+        scores = [
+            stability(first, read(later(truth, kept, rng), reliability, rng), NAMES)
             for _ in range(3)
         ]
+        if min(score.below.sum() for score in scores) <= 0:
+            continue  # noise is all there is; nothing is claimed
+        values = [score.pseudo_values() for score in scores]
         interval = crossed_mean(values)
         means.append(interval.mean)
         covered.append(interval.low <= kept <= interval.high)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,18 @@ def test_a_questionnaire_that_cannot_be_read_claims_nothing() -> None:
         assert not {"stability", "value change"} & set(row["quantities"])
         assert {"stability", "value change"} == set(row["unvalidated"])
     assert result["reason"]
+
+
+def test_readings_that_are_all_noise_have_no_score() -> None:
+    made = [lineage(arm, 0, 0.1, 0.5) for arm in ("expert", "random")]
+    read = made[0].readings
+    assert read is not None
+    # The two wordings contradict each other.
+    opposed = [np.stack([one[:, 0], -one[:, 0]], axis=1) for one in read.log_odds]
+    made[0] = replace(made[0], readings=replace(read, log_odds=opposed))
+    expert, random = compare_arms(made, "random", False, "noise")["arms"]
+    assert "stability" not in expert["unvalidated"]
+    assert "stability" in random["unvalidated"]
 
 
 def test_arms_without_control_or_seeds_are_refused() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from custodes.drift.concepts import ConceptShift
 from custodes.drift.pooling import crossed_mean
 from custodes.drift.questionnaire.outcome import Readings
-from custodes.drift.questionnaire.stability import stability
+from custodes.drift.questionnaire.stability import Ratio, stability
 from custodes.errors import DataError
 from custodes.statistics import Interval
 
@@ -85,7 +85,7 @@ def compare_arms(
         for name, values in quantities.items():
             valid = readable or name not in STATED
             figures = {"change": interval_json(crossed_mean(values))}
-            if arm != control:
+            if arm != control and name in tables[control]:
                 difference = values - tables[control][name]
                 figures["minus_control"] = interval_json(crossed_mean(difference))
             place = row["quantities"] if valid else row.setdefault("unvalidated", {})
@@ -115,7 +115,10 @@ def _quantities(lineages: Sequence[ArmLineage]) -> dict[str, Floats]:
     readings = [one.readings for one in lineages if one.readings is not None]
     if len(readings) == len(lineages):
         quantities["value change"] = np.array([_value_change(one) for one in readings])
-        quantities["stability"] = np.array([_stability(one) for one in readings])
+        scores = [_stability(one) for one in readings]
+        # Without a positive denominator the readings are all noise, and there is no score.
+        if all(score.below.sum() > 0 for score in scores):
+            quantities["stability"] = np.array([score.pseudo_values() for score in scores])
     if all(one.concepts for one in lineages):
         quantities["concept change"] = np.array([_concept_change(one) for one in lineages])
     return quantities
@@ -127,9 +130,9 @@ def _value_change(readings: Readings) -> Floats:
     return np.asarray(np.abs(last - first).mean(axis=1) / 2, np.float64)
 
 
-def _stability(readings: Readings) -> Floats:
+def _stability(readings: Readings) -> Ratio:
     behaviours = [item.behaviour for item in readings.items]
-    return stability(readings.stances[0], readings.stances[-1], behaviours).pseudo_values()
+    return stability(readings.stances[0], readings.stances[-1], behaviours)
 
 
 def _concept_change(lineage: ArmLineage) -> Floats:

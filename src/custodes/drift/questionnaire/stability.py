@@ -11,8 +11,8 @@
    wording's noise averages out of numerator and denominator alike:
    ``E[a₀bₜ + b₀aₜ] / (E[a₀b₀] + E[aₜbₜ])``.
 4. The interval resamples whole behaviours, since their items are alike (Hesterberg's expanded
-   percentiles). Over several lineages, jackknife pseudo-values of the behaviours (Tukey 1958) go
-   through `custodes.drift.pooling`.
+   percentiles). Over several lineages, the behaviours' pseudo-values of the infinitesimal jackknife
+   (Jaeckel 1972; Efron and Tibshirani 1993, section 21) go through `custodes.drift.pooling`.
 """
 
 from __future__ import annotations
@@ -66,11 +66,16 @@ class Ratio:
         return Interval(self.value, float(low), float(high), n)
 
     def pseudo_values(self) -> Floats:
-        """Return the jackknife's pseudo-value of each group, whose mean is nearly the ratio."""
-        n = len(self.above)
-        below = self.below.sum() - self.below
-        without = (self.above.sum() - self.above) / np.where(below > 0, below, np.nan)
-        values: Floats = n * self.value - (n - 1) * np.nan_to_num(without)
+        """Return each group's pseudo-value by the infinitesimal jackknife; their mean is the ratio.
+
+        Raises:
+            ValueError: Noise is all there is: the denominator is not positive.
+        """
+        below = float(self.below.sum())
+        if below <= 0:
+            raise ValueError("a ratio without a positive denominator has no pseudo-values")
+        influence = (self.above - self.value * self.below) / below
+        values: Floats = self.value + len(self.above) * influence
         return values
 
 
