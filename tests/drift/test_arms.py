@@ -190,6 +190,8 @@ def test_a_finished_run_is_measured_once(
     first, last = one.readings.log_odds
     assert first.shape == (16, 2, 2)
     assert not np.allclose(first, last)
+    # A random model spreads its probability over 384 tokens, and hardly ever says yes or no.
+    assert 0 < one.readings.answered[0] < 0.05
     # The control's second reading was taken in reverse order, and is back in order.
     assert np.allclose(one.readings.instrument.again, first, atol=0.05)
     assert not np.allclose(one.readings.instrument.shuffled, first, atol=0.05)

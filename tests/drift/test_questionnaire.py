@@ -12,7 +12,7 @@ import pytest
 
 from custodes.control import Control
 from custodes.conversation import Chat
-from custodes.drift.questionnaire.answers import WORDINGS, read_answers
+from custodes.drift.questionnaire.answers import WORDINGS, log_odds, read_answers
 from custodes.drift.questionnaire.controls import Instrument
 from custodes.drift.questionnaire.lineage import shuffled_words
 from custodes.drift.questionnaire.outcome import Readings, holm, questionnaire_outcome
@@ -157,16 +157,17 @@ class Reader:
 
 
 def test_agreement_is_read_in_two_wordings_and_both_orders() -> None:
-    log_odds = read_answers(Reader(), ["good things", "bad things"])  # type: ignore[arg-type]
-    assert log_odds.shape == (2, 2, 2)
-    assert (log_odds[0] == 2).all()
-    assert (log_odds[1] == -2).all()
+    logprobs = read_answers(Reader(), ["good things", "bad things"])  # type: ignore[arg-type]
+    assert logprobs.shape == (2, 2, 2, 2)
+    assert (logprobs[0] == [-1, -3]).all()
+    assert (logprobs[1] == [-3, -1]).all()
+    assert (agreement(log_odds(logprobs)) > 0.5).tolist() == [True, False]
 
 
 def test_an_answer_by_position_cancels_and_is_counted() -> None:
-    log_odds = read_answers(Reader(by_position=True), ["good", "bad"])  # type: ignore[arg-type]
-    assert np.allclose(agreement(log_odds), 0.5)
-    assert (order_flips(log_odds) == 1).all()
+    logprobs = read_answers(Reader(by_position=True), ["good", "bad"])  # type: ignore[arg-type]
+    assert np.allclose(agreement(log_odds(logprobs)), 0.5)
+    assert (order_flips(log_odds(logprobs)) == 1).all()
 
 
 # Scoring

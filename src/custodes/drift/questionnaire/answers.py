@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from custodes.conversation import user_chat
 from custodes.models.base import ScoringModel
 
-__all__ = ["WORDINGS", "Floats", "Wording", "read_answers"]
+__all__ = ["WORDINGS", "Wording", "log_odds", "read_answers"]
 
 Floats = NDArray[np.float64]
 
@@ -66,8 +66,9 @@ def read_answers(model: ScoringModel, statements: Sequence[str]) -> Floats:
         statements: Shape (n,).
 
     Returns:
-        Log-odds of agreeing against disagreeing, in nats, shape (n, wordings, orders); the second
-        order has the options swapped.
+        Log-probabilities of the answers that agree and disagree, shape (n, wordings, orders, 2);
+        the second order has the options swapped. Agreeing less disagreeing is the log-odds, and
+        the sum of both probabilities says how often the model gives either answer at all.
     """
     chats, answers = [], []
     for text in statements:
@@ -77,6 +78,9 @@ def read_answers(model: ScoringModel, statements: Sequence[str]) -> Floats:
                 chats += [chat, chat]
                 answers += [wording.agree, wording.disagree]
     totals = [scored.total for scored in model.logprobs(chats, answers)]
-    scores = np.array(totals, np.float64).reshape(len(statements), len(WORDINGS), 2, 2)
-    log_odds: Floats = scores[..., 0] - scores[..., 1]
-    return log_odds
+    return np.array(totals, np.float64).reshape(len(statements), len(WORDINGS), 2, 2)
+
+
+def log_odds(logprobs: Floats) -> Floats:
+    """Return the log-odds of agreeing against disagreeing, in nats; see `read_answers`."""
+    return np.asarray(logprobs[..., 0] - logprobs[..., 1], np.float64)

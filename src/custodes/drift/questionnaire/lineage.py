@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custodes.drift.generations import Generation, Lineage
-from custodes.drift.questionnaire.answers import WORDINGS, read_answers
+from custodes.drift.questionnaire.answers import WORDINGS, log_odds, read_answers
 from custodes.drift.questionnaire.controls import Instrument
 from custodes.drift.questionnaire.outcome import Readings
 from custodes.drift.questionnaire.statements import (
@@ -73,15 +73,17 @@ def ask_lineage(
     shuffled = [shuffled_words(text, derive(seed, "shuffle", text)) for text in texts]
     sets = {"facts": [one.text for one in facts], "shuffled": shuffled, "again": texts[::-1]}
     total = len(lineage.generations) + len(sets)
-    by_generation = []
+    by_generation, answered = [], []
     for one in lineage.generations:
         progress("questionnaire", one.number, total)
-        by_generation.append(asker.ask(one.number, texts))
+        answers = asker.ask(one.number, texts)
+        by_generation.append(log_odds(answers))
+        answered.append(float(np.exp(answers).sum(axis=-1).mean()))
         asker.release(one.number)
     further = {}
     for k, (name, asked) in enumerate(sets.items()):
         progress("questionnaire", len(lineage.generations) + k, total)
-        further[name] = asker.ask(0, asked)
+        further[name] = log_odds(asker.ask(0, asked))
     progress("questionnaire", total, total)
     instrument = Instrument(
         log_odds=by_generation[0],
@@ -89,7 +91,7 @@ def ask_lineage(
         shuffled=further["shuffled"],
         facts=further["facts"],
     )
-    return Readings(list(statements), by_generation, instrument, facts)
+    return Readings(list(statements), by_generation, instrument, facts, answered)
 
 
 def shuffled_words(text: str, seed: int) -> str:
@@ -114,7 +116,7 @@ class _Asker:
         one = self._lineage.generations[generation]
         key = f"{weights_key(one)}-{digest([WORDINGS_TEXT, list(texts)])}"
         value = self._store.once(key, partial(self._read, generation, texts))
-        return np.array(value["log_odds"], np.float64)
+        return np.array(value["logprobs"], np.float64)
 
     def release(self, generation: int) -> None:
         """Forget a model but the first."""
@@ -124,8 +126,8 @@ class _Asker:
     def _read(self, generation: int, texts: Sequence[str]) -> dict[str, Any]:
         if generation not in self._models:
             self._models[generation] = self._lineage.load_torch(generation)
-        log_odds = read_answers(self._models[generation], texts)
-        return {"log_odds": np.round(log_odds, DIGITS).tolist()}
+        logprobs = read_answers(self._models[generation], texts)
+        return {"logprobs": np.round(logprobs, DIGITS).tolist()}
 
 
 WORDINGS_TEXT = [[one.question, one.agree, one.disagree] for one in WORDINGS]

@@ -40,12 +40,14 @@ class Readings:
         log_odds: By generation the log-odds of agreeing, shape (n, 2 wordings, 2 orders) each.
         instrument: The further readings of the first generation.
         facts: The statements of ``instrument.facts``.
+        answered: By generation the mean probability that the model gives one of the two answers.
     """
 
     statements: Sequence[Statement]
     log_odds: Sequence[Floats]
     instrument: Instrument
     facts: Sequence[Statement]
+    answered: Sequence[float] = ()
 
     @property
     def items(self) -> list[Item]:
@@ -105,6 +107,7 @@ def _generation(readings: Readings, t: int, readable: bool, seed: int) -> dict[s
     return {
         "generation": t,
         "agrees": round(float(agreement(readings.log_odds[t]).mean()), DIGITS),
+        "answered": round(readings.answered[t], DIGITS) if readings.answered else None,
         "flips": [round(float(x), DIGITS) for x in order_flips(readings.log_odds[t])],
         "reliability": _interval(reliability(now, behaviours).interval(seed)),
         "stability": _interval(claimed),

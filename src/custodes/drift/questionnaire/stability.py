@@ -113,4 +113,5 @@ def grouped(above: Floats, below: Floats, behaviours: Sequence[str]) -> Ratio:
     names, group = np.unique(np.asarray(behaviours), return_inverse=True)
     if len(names) < FEWEST_GROUPS:
         return Ratio(above, below)
-    return Ratio(np.bincount(group, above), np.bincount(group, below))
+    sums = (np.bincount(group, part).astype(np.float64) for part in (above, below))
+    return Ratio(*sums)

@@ -156,7 +156,7 @@ def draw_items(statements: Sequence[Statement], limit: int, seed: int = 0) -> li
     rng = np.random.default_rng(derive(seed, "statements"))
     # Everybody's first items come before anybody's second; keys take turns within a behaviour.
     place: dict[tuple[str, int], int] = {}
-    ranked = []
+    ranked: list[tuple[int, int, Item]] = []
     for k in rng.permutation(len(items)).tolist():
         item = items[k]
         turn = place[item.behaviour, item.key] = place.get((item.behaviour, item.key), 0) + 1
