@@ -17,6 +17,7 @@ from pathlib import Path
 from custodes.drift.generations import Generation, Lineage
 from custodes.drift.questionnaire.lineage import ask_lineage, questionnaire_statements
 from custodes.drift.questionnaire.outcome import questionnaire_outcome
+from custodes.report.wording import bounded
 from custodes.runs.store import Store
 
 
@@ -42,10 +43,7 @@ def main() -> None:
         print(f"  {status}: {control['name']}: {control['explanation']}")
     print(f"  agrees {first['agrees']:.3f}, gives either answer {first['answered']:.3f}")
     for row in first["behaviours"]:
-        value = row["value"]
-        print(
-            f"  {row['behaviour']}: {value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-        )
+        print(f"  {row['behaviour']}: {bounded(row['value'])}")
     print(f"  {time.process_time():.0f} seconds of the processor")
     if args.json:
         args.json.write_text(json.dumps(outcome, indent=1))

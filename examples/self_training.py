@@ -95,7 +95,8 @@ def table(result: dict[str, Any]) -> list[str]:
         drifted = (
             "" if arm["behaviours"] is None else f", behaviours that drift {arm['behaviours']}"
         )
-        lines.append(f"{arm['arm']}{drifted}")
+        pairs = f", pairs of concepts that moved {arm['concept_pairs']}"
+        lines.append(f"{arm['arm']}{drifted}{pairs}")
         for name, row in arm["quantities"].items():
             lines.append(f"  {name}: {figures(name, row)}")
         for name, row in arm.get("unvalidated", {}).items():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from examples.self_training import table
 
 from custodes.drift import generations
 from custodes.drift.arm_lineage import gold_changes, measure_arm
@@ -86,7 +87,7 @@ def lineage(arm: str, seed: int, gain: float, moved: float) -> ArmLineage:
         seed=seed,
         gold={"harmlessness": gain + 0.05 * rng.normal(size=24)},
         readings=read,
-        concepts=[ConceptShift(p, 0.1, 0.1 + moved * 1e-3, 0, 0) for p in pairs],
+        concepts=[ConceptShift(p, 0.1, 0.1 + moved * 1e-3, moved - 0.5, 1) for p in pairs],
     )
 
 
@@ -114,6 +115,8 @@ def test_an_arm_is_compared_with_the_one_that_learns_by_chance() -> None:
     assert random["quantities"]["stability"]["change"]["mean"] > 0.9
     concepts = expert["quantities"]["concept change"]
     assert concepts["change"]["mean"] == pytest.approx(1.0)
+    assert expert["concept_pairs"] == [6, 6, 6]
+    assert random["concept_pairs"] == [0, 0, 0]
     assert concepts["minus_control"]["mean"] == pytest.approx(0.8)
 
 
@@ -135,6 +138,16 @@ def test_readings_that_are_all_noise_have_no_score() -> None:
     expert, random = compare_arms(made, "random", False, "noise")["arms"]
     assert "stability" not in expert["unvalidated"]
     assert "stability" in random["unvalidated"]
+
+
+def test_the_example_prints_one_table_and_hides_no_failed_control() -> None:
+    lines = table(arms())
+    assert sum("minus random's" in line for line in lines) == 4
+    assert not any("not valid" in line for line in lines)
+    hidden = "\n".join(table(arms(readable=False)))
+    assert "THE QUESTIONNAIRE CANNOT BE READ: order of options: 100%" in hidden
+    assert "(stability, not valid: " in hidden
+    assert "  stability: " not in hidden
 
 
 def test_arms_without_control_or_seeds_are_refused() -> None:

@@ -63,7 +63,8 @@ def compare_arms(
     Returns:
         JSON-ready: ``seeds``, ``control``, ``readable``, ``reason``, and ``arms``. Each arm has
         ``quantities`` by name with ``change`` and, but for the control arm, ``minus_control``:
-        intervals over seeds and prompts (statements, behaviours, pairs of concepts) at once.
+        intervals over seeds and prompts (statements, behaviours, pairs of concepts) at once. By
+        seed, ``behaviours`` counts those that drift, and ``concept_pairs`` those that moved.
 
     Raises:
         DataError: An arm lacks a seed that another has, or there is no control arm.
@@ -92,6 +93,9 @@ def compare_arms(
             place[name] = figures
         counts = [by.behaviours for by in (arms[arm][seed] for seed in seeds)]
         row["behaviours"] = counts if all(n is not None for n in counts) else None
+        row["concept_pairs"] = [
+            sum(shift.drifted for shift in arms[arm][seed].concepts) for seed in seeds
+        ]
         rows.append(row)
     return {
         "seeds": seeds,
