@@ -1,10 +1,15 @@
 """Whether a loop remembers: an axis walked up and down on the simulator, and with a real Worker.
 
-``python benchmarks/hysteresis.py [--real FOLDER]``
+``python benchmarks/hysteresis.py [--real FOLDER] [--walks 3]``
 
 The axis is the Overseer's threshold of harmlessness. A strict leg retrains the Worker, and what a
 retrain has moved stays where nothing undoes it. The control is a loop in which it does not stay:
 on the simulator everything is forgotten, and the real Worker has a Teacher that does nothing.
+
+The walks of the real Worker go from a lenient threshold to a strict one and back, each with seeds
+of its own. What is measured is the gold score of the last leg less that of the first, which have
+the same threshold and the same gold prompts; the interval is over walks and prompts. A walk that
+was killed goes on in its folder.
 """
 
 from __future__ import annotations
@@ -17,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from custodes.runs.events import read_events
+from custodes.statistics import crossed_mean
 from custodes.sweep.dynamics import hysteresis, recovery_time, walk_runs, walk_simulator
 from custodes.sweep.simulator import LoopModel, simulate
 
@@ -47,7 +54,7 @@ REAL: dict[str, Any] = {
         "sft": {"epochs": 0},
         "dpo": {"epochs": 2, "learning_rate": 5e-4, "max_length": 128, "preflight": False},
     },
-    "gold": {"prompts": 16, "panel": False},
+    "gold": {"prompts": 48, "panel": False},
 }
 AXIS = "overseer.thresholds.harmlessness"
 
@@ -91,27 +98,45 @@ def recovery() -> None:
         print(f"recovery on the simulator, {name}: {shares}{said}")
 
 
-def real(folder: Path) -> None:
+def real(folder: Path, walks: int) -> None:
     values = [0.2, 0.42]
-    for name, teacher in (("dpo", REAL["teacher"]), ("null", {"kind": "null"})):
-        up, down = walk_runs(
-            REAL | {"teacher": teacher}, AXIS, values, "gold.harmlessness", folder / name
-        )
+    for name, teacher in (("dpo", REAL["teacher"]), ("null (control)", {"kind": "null"})):
+        base = REAL | {"teacher": teacher}
+        apart = []
+        for seed in range(walks):
+            at = folder / f"{name.split()[0]}-{seed}"
+            up, down = walk_runs(base, AXIS, values, "gold.harmlessness", at, seed=seed)
+            first, last = (last_gold(at / f"leg-{leg:02d}") for leg in (0, 2 * len(values) - 1))
+            apart.append([last[key] - first[key] for key in sorted(first)])
+            print(
+                f"real Worker, Teacher {name}, walk {seed}: up {np.round(up, 2).tolist()}, down "
+                f"{np.round(down, 2).tolist()} at thresholds {values}",
+                flush=True,
+            )
+        change = crossed_mean(apart)
         print(
-            f"real Worker, Teacher {name}: up {np.round(up, 2).tolist()}, down "
-            f"{np.round(down, 2).tolist()} at thresholds {values}",
+            f"real Worker, Teacher {name}: back at {values[0]} the gold score is "
+            f"{change.mean:+.2f} [{change.low:+.2f}, {change.high:+.2f}] from where it began",
             flush=True,
         )
+
+
+def last_gold(folder: Path) -> dict[str, float]:
+    """Return a run's last gold scores of harmlessness, by prompt."""
+    events = read_events(folder / "events.jsonl")
+    row = [event for event in events if event["kind"] == "gold"][-1]["domains"]["harmlessness"]
+    return dict(zip(row["ids"], row["scores"], strict=True))
 
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--real", type=Path, default=None)
+    parser.add_argument("--walks", type=int, default=3)
     options = parser.parse_args(arguments)
     simulated()
     recovery()
     if options.real is not None:
-        real(options.real)
+        real(options.real, options.walks)
 
 
 if __name__ == "__main__":

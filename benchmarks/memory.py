@@ -1,6 +1,6 @@
 """Measure how the memory of a run grows with its retrains.
 
-    python benchmarks/memory.py [CONFIG] [--retrains 10] [--most 3.0]
+    python benchmarks/memory.py [--config FILE] [--retrains 10] [--most 3.0] [key=value ...]
 
 The Worker fails at every second step and is retrained each time. After each new checkpoint the
 resident memory is noted, and at the end the peak. The exit status is 1 where the peak is above
@@ -34,9 +34,10 @@ def memory(field: str) -> float:
 def main() -> int:
     """Run the loop and print the memory after each checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", nargs="?", default=str(ROOT / "examples" / "oversee.yaml"))
+    parser.add_argument("--config", default=str(ROOT / "examples" / "oversee.yaml"))
     parser.add_argument("--retrains", type=int, default=10)
     parser.add_argument("--most", type=float, default=3.0)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_args()
     overrides = [
         f"steps={2 * options.retrains + 2}",
@@ -47,6 +48,7 @@ def main() -> int:
         f"overseer.max_retrains={options.retrains}",
         "control=false",
         "sham=false",
+        *options.overrides,
     ]
     config = load_config(Path(options.config), OverseeConfig, overrides)
     after: list[float] = []

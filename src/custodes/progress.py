@@ -16,12 +16,18 @@ QUIET = 5.0
 """Seconds between two lines where the output is no terminal."""
 
 Progress = Callable[[str, int, int], None]
-"""Called with the name of a task, the number of its steps that are done, and their total."""
+"""Called with the name of a task, the number of its steps that are done, and their total.
+
+What follows a semicolon in the name says how the task stands, and may change while it goes on."""
 
 
 def silent(task: str, done: int, total: int) -> None:
     """Show nothing."""
     del task, done, total
+
+
+def _name(task: str) -> str:
+    return task.partition("; ")[0]
 
 
 @contextmanager
@@ -50,12 +56,14 @@ def _bars(screen: Console) -> Iterator[Progress]:
 
         def show(task: str, done: int, total: int) -> None:
             # The bar of a finished task goes away; a task that starts again gets a new clock.
-            if task in tasks and (done == 0 or done >= total):
-                bars.remove_task(tasks.pop(task))
+            name = _name(task)
+            if name in tasks and (done == 0 or done >= total):
+                bars.remove_task(tasks.pop(name))
             if done < total:
-                if task not in tasks:
-                    tasks[task] = bars.add_task(task, total=total)
-                bars.update(tasks[task], completed=done, total=total)
+                if name not in tasks:
+                    # What an earlier process did says nothing about this one's speed.
+                    tasks[name] = bars.add_task(task, total=total, completed=done)
+                bars.update(tasks[name], description=task, completed=done, total=total)
 
         yield show
 
@@ -63,18 +71,20 @@ def _bars(screen: Console) -> Iterator[Progress]:
 @contextmanager
 def _lines(screen: Console) -> Iterator[Progress]:
     # rich prints bars without a terminal only once, at the end: a log needs lines on the way.
-    starts: dict[str, float] = {}
+    starts: dict[str, tuple[float, int]] = {}
     last_line = -QUIET
 
     def show(task: str, done: int, total: int) -> None:
         nonlocal last_line
-        now = time.monotonic()
-        if task not in starts or done == 0:
-            starts[task] = now
+        now, name = time.monotonic(), _name(task)
+        if name not in starts or done == 0:
+            starts[name] = (now, done)
         if now - last_line < QUIET:
             return
-        last_line, elapsed = now, now - starts[task]
-        rest = f", about {elapsed * (total - done) / done:.0f} s left" if 0 < done < total else ""
+        last_line, (start, before) = now, starts[name]
+        elapsed = now - start
+        left = elapsed * (total - done) / (done - before) if before < done < total else None
+        rest = "" if left is None else f", about {left:.0f} s left"
         line = f"{task}: {done}/{total} ({elapsed:.0f} s{rest})"
         screen.print(line, markup=False, soft_wrap=True)
 

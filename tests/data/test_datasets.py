@@ -332,7 +332,7 @@ def test_malformed_lines(tmp_path: Path, content: bytes, said: str) -> None:
 def test_a_missing_column_names_near_ones(tmp_path: Path) -> None:
     message = refused(write(tmp_path / "a.jsonl", {"promt": "y", "topic": "t"}))
     assert "did you mean promt" in message
-    assert "It has promt, topic" in message
+    assert "(it has promt, topic)" in message
 
 
 @pytest.mark.parametrize(

@@ -46,5 +46,7 @@ def test_columns_are_for_files(table: str, options: dict[str, str], says: str) -
 def test_unknown_columns_name_the_options(table: str) -> None:
     with pytest.raises(DataError, match=r"has the columns q, old, new: .*--response-column"):
         plan(DiffConfig(a=table, b=table))
-    with pytest.raises(DataError, match=r"no column 'od': did you mean old\? It has q, old, new"):
+    with pytest.raises(
+        DataError, match=r"no column 'od' \(it has q, old, new\): did you mean old\?"
+    ):
         plan(DiffConfig(a=table, b=table, prompt_column="q", response_column="od"))

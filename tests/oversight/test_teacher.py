@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from custodes.conversation import PreferencePair, Query, user_chat
 from custodes.errors import ConfigError, CustodesError, ModelError
@@ -113,6 +114,21 @@ def worker(tiny_model_dir: Path) -> ModelWorker:
 
 def controls(checkpoint: Any) -> dict[str, bool]:
     return {control["name"]: control["passed"] for control in checkpoint.metrics["controls"]}
+
+
+def test_a_worker_named_by_its_adapter_is_trained_on_from_there(
+    worker: ModelWorker, tmp_path: Path
+) -> None:
+    first = retrain(teacher(), worker, "harmlessness", 3, tmp_path / "first")
+    named = ModelWorker(str(tmp_path / "first"), worker.sampling, engine="torch")
+    second = retrain(teacher(), named, "helpfulness", 4, tmp_path / "second")
+    # The same as from the checkpoint of a run, in which the base and the adapter have two names.
+    went_on = retrain(teacher(), worker.at(first), "helpfulness", 4, tmp_path / "third")
+    a, b = read_factors(tmp_path / "second"), read_factors(tmp_path / "third")
+    assert all(torch.equal(a[name][1], b[name][1]) for name in b)
+    assert second.metrics["weights_moved"] == went_on.metrics["weights_moved"] > 0
+    config = json.loads((tmp_path / "second" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == worker.name
 
 
 def test_a_retrain_makes_a_checkpoint_that_moved(worker: ModelWorker, tmp_path: Path) -> None:

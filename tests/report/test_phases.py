@@ -4,34 +4,14 @@ import copy
 
 import pytest
 from tests.support import sweep_runs as work
+from tests.support.executors import Inline
 
 from custodes.config import validate_config
 from custodes.errors import DataError
 from custodes.report.phases import render_phases, write_phases_report
 from custodes.report.phases_terminal import lines
 from custodes.sweep.config import SweepConfig
-from custodes.sweep.executors import LocalExecutor
 from custodes.sweep.run import run_sweep
-
-
-class Inline(LocalExecutor):
-    """Runs at once, in this process."""
-
-    def __init__(self):
-        pass
-
-    def submit(self, fn, /, *args):
-        from concurrent.futures import Future
-
-        future = Future()
-        try:
-            future.set_result(fn(*args))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    def shutdown(self, wait=True, *, cancel_futures=False):
-        pass
 
 
 @pytest.fixture(name="swept", scope="module")

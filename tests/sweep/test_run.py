@@ -4,6 +4,7 @@ import json
 
 import pytest
 from tests.support import sweep_runs as work
+from tests.support.executors import Inline
 
 from custodes.config import validate_config
 from custodes.errors import ConfigError, RunError
@@ -42,23 +43,6 @@ def sweep_config(**changes):
 
 def events(folder):
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-
-
-class Inline:
-    """Runs at once, in this process."""
-
-    def submit(self, fn, /, *args):
-        from concurrent.futures import Future
-
-        future = Future()
-        try:
-            future.set_result(fn(*args))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    def shutdown(self, wait=True, *, cancel_futures=False):
-        pass
 
 
 def go(folder, config=None, execute=work.landscape, **options):

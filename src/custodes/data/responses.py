@@ -228,10 +228,10 @@ class _Reader:
         for column in (self._prompt, self._response):
             if column is not None and column not in seen:
                 close = get_close_matches(column, seen, n=2)
-                hint = f"did you mean {' or '.join(close)}? " if close else ""
                 raise DataError(
-                    f"{row.where} has no column {one_line(column, 40)!r}",
-                    f"{hint}It has {self._listed(row)}",
+                    f"{row.where} has no column {one_line(column, 40)!r} "
+                    f"(it has {self._listed(row)})",
+                    f"did you mean {' or '.join(close)}?" if close else "name one of these",
                 )
         if self._response is None:
             self._response = next((c for c in RESPONSES if c in seen and c != self._prompt), None)

@@ -118,10 +118,9 @@ def column_of(row: Row, names: Sequence[str]) -> str:
             return column
     columns = [one_line(str(column), 40) for column in list(row.values)[:20]]
     close = {match for name in names for match in get_close_matches(name, columns, n=1)}
-    guess = f"did you mean {' or '.join(sorted(close))}? " if close else ""
     raise DataError(
-        f"{row.where} has no {' or '.join(names)}",
-        f"{guess}It has {', '.join(columns) or 'nothing'}",
+        f"{row.where} has no {' or '.join(names)} (it has {', '.join(columns) or 'nothing'})",
+        f"did you mean {' or '.join(sorted(close))}?" if close else f"add a column {names[0]}",
     )
 
 

@@ -118,8 +118,8 @@ def aa_control(found: int, fdr: float, tested: int) -> Control:
     most, expected = allowed(fdr), COPIES * spent(fdr)
     passed = found <= most
     explanation = (
-        f"a difference was found in {found} of {COPIES} relabelled copies, in which there is none "
-        f"(expected about {expected:.0f}, at most {most} by chance)"
+        f"{found} of {COPIES} copies, in which chance decides for each prompt which answer is A's, "
+        f"gave a false alarm (about {expected:.0f} is expected, more than {most} would be too many)"
     )
     if not passed:
         explanation += (

@@ -51,7 +51,12 @@ class DiffDisplay:
         rows = [_row(finding) for finding in diff.findings[:MOST_FINDINGS]]
         parts = [f"<p>{controls_line([diff.aa_run.control])}</p>"]
         if rows:
-            parts.append(table_html(("finding", "A", "B", "effect [95% interval]", "q"), rows))
+            parts.append(
+                table_html(
+                    ("finding", "share of A's answers", "of B's", "points [95% interval]", "q"),
+                    rows,
+                )
+            )
         if len(diff.findings) > MOST_FINDINGS:
             parts.append(f"<p>and {len(diff.findings) - MOST_FINDINGS} more: to_frame()</p>")
         parts += [
@@ -89,7 +94,7 @@ def _title(diff: Diff) -> str:
 
 def _row(finding: Finding) -> tuple[str, ...]:
     size = finding.size
-    interval = f"{size.effect:+.1%} [{size.low:+.1%}, {size.high:+.1%}]"
+    interval = f"{100 * size.effect:+.1f} [{100 * size.low:+.1f}, {100 * size.high:+.1f}]"
     return (
         finding.statement,
         f"{size.rate_a:.0%}",

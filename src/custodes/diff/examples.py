@@ -47,7 +47,10 @@ def _row(diff: Diff, finding: Finding, unit: int) -> dict[str, Any]:
     for side, name in enumerate("ab"):
         docs = np.flatnonzero((aligned.unit == unit) & (aligned.side == side))
         texts = [aligned.texts[d] for d in docs]
-        spans, text = best_example(finding.pattern, texts, MOST_CHARACTERS) if texts else ([], None)
+        # An answer that does not show the finding may still have words that are typical of it.
+        shows = aligned.ids[unit] in (finding.evidence_a, finding.evidence_b)[side]
+        pattern = finding.pattern if shows else ""
+        spans, text = best_example(pattern, texts, MOST_CHARACTERS) if texts else ([], None)
         row[name] = None if text is None else text[:MOST_CHARACTERS]
         row[f"spans_{name}"] = spans
     return row

@@ -25,6 +25,8 @@ from custodes.text import one_line
 __all__ = ["DiffPlan", "Side", "plan"]
 
 COLUMNS = ("prompt_column", "response_column")
+# Files of a folder of custodes that hold no responses.
+OURS = {"diff.json", "map.json", "contrast.json", "events.jsonl", "timings.jsonl"}
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,14 @@ def plan(config: DiffConfig) -> DiffPlan:
             warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
     if one.label == two.label:
         one, two = _distinguished(one, two)
+    else:
+        one, two = _with_system(one), _with_system(two)
+    notes += tuple(
+        f"{side.letter.upper()} was given no system prompt: its chat template may add one of its "
+        "own, as that of smollm2-135m does"
+        for side in (one, two)
+        if side.model is not None and not side.system and one.system != two.system
+    )
     content = [repr(queries), *(repr(side.responses) for side in (one, two))]
     digest = hashlib.sha256("\n".join(content).encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return DiffPlan(sides=(one, two), queries=queries, digest=digest, notes=notes)
@@ -198,6 +208,7 @@ def _read(path: Path, prompt_column: str | None, response_column: str | None) ->
         there = []
         if path.parent.is_dir():
             there = [f.name for f in path.parent.iterdir() if f.suffix.lower() in SUFFIXES]
+        there = [name for name in there if name not in OURS]
         raise DataError(f"no response file {path}", near_misses(path.name, there))
     return read_responses(
         path, str(path), prompt_column=prompt_column, response_column=response_column
@@ -210,13 +221,21 @@ def _distinguished(one: Side, two: Side) -> tuple[Side, Side]:
     def label(side: Side, other: Side) -> str:
         settings = []
         if side.system != other.system:
-            settings.append(f"system “{one_line(side.system, 30)}”" if side.system else "no system")
+            settings.append(_system(side) or "no system prompt given")
         if side.sampling.temperature != other.sampling.temperature:
             settings.append(f"temperature {side.sampling.temperature:g}")
         plain = f"{side.letter.upper()}:{side.label}"
         return f"{side.label}, {', '.join(settings)}" if settings else plain
 
     return replace(one, label=label(one, two)), replace(two, label=label(two, one))
+
+
+def _with_system(side: Side) -> Side:
+    return replace(side, label=", ".join(filter(None, (side.label, _system(side)))))
+
+
+def _system(side: Side) -> str:
+    return f"system “{one_line(side.system, 30)}”" if side.system else ""
 
 
 def _queries(config: DiffConfig, one: Side, two: Side) -> tuple[Query, ...]:

@@ -41,6 +41,7 @@ __all__ = [
     "load_torch",
     "load_torch_pair",
     "parse",
+    "split_adapter",
     "version_of",
 ]
 
@@ -162,6 +163,19 @@ def load_torch(name: str, *, adapter: Path | None = None) -> TorchModel:
         )
     source, own = _sources(ref)
     return TorchModel(source, name=name, adapter=adapter or own)
+
+
+def split_adapter(name: str) -> tuple[str, Path | None]:
+    """Split a model's name into the base model's and the folder of the adapter that it brings.
+
+    Returns:
+        The base's name, and the adapter; None where the name is of no adapter.
+
+    Raises:
+        ModelError: There is no model of that name.
+    """
+    ref = _on_disk(parse(name))
+    return (name, None) if ref.base is None else (ref.base.name, ref.path)
 
 
 def load_pair(a: str, b: str, *, engine: Engine = "auto") -> tuple[LanguageModel, LanguageModel]:

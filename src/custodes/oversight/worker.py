@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 from custodes.conversation import Query, Response
 from custodes.models import LanguageModel, Sampling
 from custodes.models.base import Usage
 from custodes.models.memory import release_memory
-from custodes.models.resolve import Engine, load
+from custodes.models.resolve import Engine, load, split_adapter
 from custodes.models.simulated import SimulatedModel
 from custodes.oversight.perturbations.jailbreaks import origin
 from custodes.runs.lineage import Checkpoint
@@ -41,11 +42,22 @@ class ModelWorker:
         self.sampling = sampling
         self.engine = engine
         self._checkpoint = checkpoint
+        self._spent = Usage()
 
     @property
     def checkpoint(self) -> Checkpoint:
         """The weights that answer now."""
         return self._checkpoint
+
+    @cached_property
+    def base(self) -> str:
+        """Name of the model that is trained, without the adapter that ``name`` may bring."""
+        return split_adapter(self.name)[0]
+
+    @property
+    def adapter(self) -> Path | None:
+        """The adapter that answers now; None where the base answers alone."""
+        return self._checkpoint.adapter or split_adapter(self.name)[1]
 
     @cached_property
     def serving(self) -> LanguageModel:
@@ -64,8 +76,9 @@ class ModelWorker:
 
     @property
     def usage(self) -> Usage:
-        """What serving has cost since it was loaded."""
-        return self.serving.usage
+        """What serving has cost; a model that was let go still counts."""
+        model: LanguageModel | None = self.__dict__.get("serving")
+        return Usage.sum([self._spent, *([model.usage] if model else [])])
 
     def respond(self, queries: Sequence[Query], seed: int) -> list[Response]:
         """Answer in one batch; every answer has the version of the model that wrote it."""
@@ -85,6 +98,7 @@ class ModelWorker:
 
     def release(self) -> None:
         """Let the model go; it is loaded again if somebody asks this Worker once more."""
+        self._spent = self.usage
         model = self.__dict__.pop("serving", None)
         heavy = model is not None and not isinstance(model, SimulatedModel)
         del model

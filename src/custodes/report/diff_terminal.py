@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from custodes.control import Control, failed
-from custodes.diff.compare import Diff
+from custodes.diff.compare import DRAWS, Diff
 from custodes.diff.examples import example_rows
 from custodes.diff.inference.findings import Finding
 from custodes.diff.inference.power import Detectable
 from custodes.diff.labeler import Labeling
+from custodes.diff.outcome import identical
 from custodes.report.terminal import Line, print_lines
 from custodes.report.wording import count, percent, plural, points, points_between, small, times
 from custodes.text import one_line
@@ -23,6 +24,13 @@ CORRELATED = 3
 
 WITH_EXAMPLES = 5
 """Findings with an example."""
+
+LEGEND = (
+    "the largest difference comes first; q: share of false findings to expect among this one and "
+    "those at least as surprising; more examples are in the report"
+)
+
+LEAST_P = 1 / (1 + DRAWS)
 
 EXAMPLE = 110
 BEFORE = 25
@@ -47,7 +55,7 @@ def diff_lines(diff: Diff, labeling: Labeling | None = None) -> Iterator[Line]:
     yield from map(control_line, failed(controls))
     if diff.aa_run.control.passed is False:
         for finding in diff.aa_run.findings[:CORRELATED]:
-            yield Line(f"    found in a copy: {one_line(finding.statement)}")
+            yield Line(f"    false alarm in a copy: {one_line(finding.statement)}")
     if not diff.aligned.paired:
         yield Line("A and B answered different prompts")
     for finding in diff.findings[:MOST_FINDINGS]:
@@ -56,12 +64,16 @@ def diff_lines(diff: Diff, labeling: Labeling | None = None) -> Iterator[Line]:
         yield Line(
             f"  … and {plural(len(diff.findings) - MOST_FINDINGS, 'more finding')} in diff.json"
         )
-    if not diff.findings:
+    if not identical(diff):
         yield from map(_detectable_line, diff.detectable)
     if labeling is not None:
         yield from _labeling_lines(labeling)
+    if diff.findings:
+        yield Line(LEGEND)
     verdict = "the answers differ" if diff.global_test.p <= 0.05 else "no difference is detected"
-    yield Line(f"global test of all answers together: {verdict} (p = {small(diff.global_test.p)})")
+    least = ", the least it can give" if diff.global_test.p <= LEAST_P else ""
+    p = f"p = {small(diff.global_test.p)}{least}"
+    yield Line(f"global test of all answers together: {verdict} ({p})")
     yield from (control_line(control) for control in controls if control.passed is not False)
     yield from (Line(f"note: {one_line(note)}", "yellow") for note in diff.notes)
 
@@ -87,8 +99,9 @@ def _finding_lines(diff: Diff, finding: Finding) -> Iterator[Line]:
             f"{percent(size.rate_a)} of A's; "
         )
     yield Line(
-        f"      {counted}{points(size.effect)} points {points_between((size.low, size.high))}, "
-        f"q = {small(finding.q)}; prompts that show it: {evidence}"
+        f"      {counted}{points(size.effect)} points, "
+        f"95% {points_between((size.low, size.high))}, q = {small(finding.q)}; "
+        f"prompts that show it: {evidence}"
     )
     if len(finding.curve) > 1:
         steps = (
@@ -97,11 +110,12 @@ def _finding_lines(diff: Diff, finding: Finding) -> Iterator[Line]:
         yield Line(f"      {'; '.join(steps)}")
     if finding.correlated:
         names = "; ".join(one_line(name, 80) for name in finding.correlated[:CORRELATED])
-        more = len(finding.correlated) - CORRELATED
-        yield Line(f"      also: {names}" + (f"; {more} more in the report" if more > 0 else ""))
+        more = len(finding.correlated) - CORRELATED + len(finding.composition)
+        shown = f"; {more} more in the report" if more > 0 else ""
+        yield Line(f"      the same answers of B also: {names}{shown}")
     if diff.findings.index(finding) < WITH_EXAMPLES:
         for row in example_rows(diff, finding)[:1]:
-            yield Line(f"      e.g. {one_line(row['prompt_id'], 40)}")
+            yield Line(f"      e.g. {one_line(row['prompt'] or row['prompt_id'], EXAMPLE)}")
             for letter in "ab":
                 text = _excerpt(row[letter], row[f"spans_{letter}"])
                 yield Line(f"        {letter.upper()}: {text}")

@@ -257,9 +257,9 @@ class _Driver:
         """Run the map, then fresh runs at what was surprising."""
         for number in [n for n in self.known if n not in self.done]:
             self.submit(number)
-        self.tell_progress()
         while True:
             self.fill(at_once)
+            self.tell_progress()
             if not self.flying:
                 break
             self.collect()
@@ -277,7 +277,9 @@ class _Driver:
                             self.register(surprise.point, replicate, "confirmation", [told])
                         )
         while self.flying:
+            self.tell_progress()
             self.collect()
+        self.tell_progress()
         if not any(self.run.log.of("end")):
             self.run.log.append("end", runs=len(self.known), failed=self.failed)
 
@@ -323,13 +325,13 @@ class _Driver:
                 continue
             event = self.run.log.append("outcome", run=number, outcome=outcome)
             self.take(number, event["outcome"])
-        self.tell_progress()
 
     def tell_progress(self) -> None:
         """Say how far it is."""
         done, failed = len(self.done), self.failed
         total = max(self.config.runs, len(self.known))
-        self.progress(f"runs ({failed} failed)" if failed else "runs", done, total)
+        running = f"runs; {len(self.flying)} running"
+        self.progress(f"{running}, {failed} failed" if failed else running, done, total)
 
     # Surprise
 

@@ -22,7 +22,15 @@ __all__ = ["add_noise", "disturb_weights"]
 class Adapted(Protocol):
     """The part of a Worker that is needed here."""
 
-    name: str
+    @property
+    def base(self) -> str:
+        """Name of the model without an adapter."""
+        ...
+
+    @property
+    def adapter(self) -> Path | None:
+        """The adapter that answers now."""
+        ...
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -44,8 +52,8 @@ def add_noise(folder: Path, worker: Adapted, sd: float, seed: int) -> Checkpoint
     """
     parent = worker.checkpoint
     metrics = disturb_weights(
-        partial(load_torch, worker.name),
-        parent.adapter,
+        partial(load_torch, worker.base),
+        worker.adapter,
         sd=sd,
         seed=seed,
         folder=folder,
@@ -58,7 +66,7 @@ def add_noise(folder: Path, worker: Adapted, sd: float, seed: int) -> Checkpoint
         intervention="weight_noise",
         metrics=metrics,
     )
-    write_card(folder, checkpoint, worker.name)
+    write_card(folder, checkpoint, worker.base)
     return checkpoint
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from custodes.models.memory import release_memory
 from custodes.runs.store import Store
 from custodes.training.lora import LoraModel, LoraOptions, read_factors
 from custodes.training.result import TrainResult, significant
@@ -85,6 +86,8 @@ def train_in_sequence(
         start = out
     assert start is not None
     change = stages.once(MADE, partial(finish, start))
+    loaded.clear()
+    release_memory()
     for name in methods:
         shutil.rmtree(stages.folder / name, ignore_errors=True)
     return {

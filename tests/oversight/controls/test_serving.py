@@ -50,6 +50,20 @@ def test_new_weights_are_told_from_stale_ones(
     assert serving_check(worker, before, CHATS).control().passed is False
 
 
+def test_a_worker_named_by_its_adapter_is_compared_with_that_adapter(
+    before: ModelWorker, tiny_adapter_dir: Path, tmp_path: Path
+) -> None:
+    name = changed(before, tiny_adapter_dir, tmp_path / "1", 1.0).checkpoint.adapter
+    named = ModelWorker(str(name), before.sampling, engine="torch")
+    # The same weights under a checkpoint's name: nothing was changed, so nothing can be told.
+    same = named.at(Checkpoint(1, name, 0, "teacher:helpfulness"))
+    assert serving_check(same, named, CHATS).not_tested
+    worker = changed(before, tiny_adapter_dir, tmp_path / "2", -1.0)
+    by_name = serving_check(named.at(worker.checkpoint), named, CHATS)
+    by_checkpoint = serving_check(worker, before.at(Checkpoint(1, name, 0, "")), CHATS)
+    assert by_name == by_checkpoint
+
+
 def test_a_change_too_small_to_tell_is_not_tested(
     before: ModelWorker, tiny_adapter_dir: Path, tmp_path: Path
 ) -> None:

@@ -12,9 +12,9 @@ from custodes.diff.features.indicators import Indicator
 from custodes.diff.inference.hypotheses import Hypotheses
 from custodes.diff.inference.length import LENGTHS_OF_TEXT
 from custodes.diff.inference.randomization import Labels
-from custodes.diff.inference.wording import clause
+from custodes.diff.inference.wording import STYLES, clause, percent
 
-__all__ = ["moved_with"]
+__all__ = ["moved_with", "without_figures"]
 
 MOST_CORRELATED = 12
 
@@ -40,6 +40,7 @@ def moved_with(
         clause(replace(indicator, absent=False), 1.0),
         clause(replace(indicator, absent=False), -1.0),
     )
+    said: list[str] = []
     out: list[str] = []
     for h in sorted(which, key=lambda h: items[int(hypotheses.behaviour[h])].rank):
         item = items[int(hypotheses.behaviour[h])]
@@ -54,9 +55,26 @@ def moved_with(
         text = clause(item, _effect(hypotheses, h, labels))
         if condition >= 0:
             text += f", where the prompt {hypotheses.conditions.statements[condition]}"
-        if text not in out and text not in own:
-            out.append(text)
+        if text not in said and text not in own:
+            said.append(text)
+            out.append(text + _figures(hypotheses, h, labels))
     return tuple(out[:MOST_CORRELATED])
+
+
+def without_figures(text: str) -> str:
+    """Return what `moved_with` says without the rates at its end."""
+    return re.sub(r" \(A [\d.]+%, B [\d.]+%\)$", "", text)
+
+
+def _figures(hypotheses: Hypotheses, hypothesis: int, labels: Labels) -> str:
+    """Return A's and B's rate of a behaviour; "" of a measure, where only a threshold has one."""
+    item = hypotheses.indicators.items[int(hypotheses.behaviour[hypothesis])]
+    if item.measure in STYLES or item.measure.startswith("uses “"):
+        return ""
+    a, b = _rates(hypotheses, hypothesis, labels)
+    if item.absent:
+        a, b = 1 - a, 1 - b
+    return f" (A {percent(a)}, B {percent(b)})"
 
 
 def _quotes(text: str) -> list[str]:
@@ -65,6 +83,12 @@ def _quotes(text: str) -> list[str]:
 
 def _effect(hypotheses: Hypotheses, hypothesis: int, labels: Labels) -> float:
     """Return the net effect of a hypothesis under the labels; only its sign matters."""
+    a, b = _rates(hypotheses, hypothesis, labels)
+    return b - a
+
+
+def _rates(hypotheses: Hypotheses, hypothesis: int, labels: Labels) -> tuple[float, float]:
+    """Return a behaviour's rate on either side of the labels."""
     j = int(hypotheses.behaviour[hypothesis])
     inside = hypotheses.members(hypothesis)
     a, b = (
@@ -72,9 +96,10 @@ def _effect(hypotheses: Hypotheses, hypothesis: int, labels: Labels) -> float:
         for rates in (hypotheses.rates_a, hypotheses.rates_b)
     )
     label = labels[inside, 0]
+    second = label > 0
     if hypotheses.paired:
-        return float(((b - a) * label).sum())
-    either, second = a + b, label > 0
+        return float(np.where(second, a, b).mean()), float(np.where(second, b, a).mean())
+    either = a + b
     if second.all() or not second.any():
-        return 0.0
-    return float(either[second].mean() - either[~second].mean())
+        return float(either.mean()), float(either.mean())
+    return float(either[~second].mean()), float(either[second].mean())

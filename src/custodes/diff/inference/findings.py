@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from custodes.diff.features.indicators import Indicator, word_pattern
-from custodes.diff.inference.correlated import moved_with
+from custodes.diff.inference.correlated import moved_with, without_figures
 from custodes.diff.inference.effects import Effect, measure
 from custodes.diff.inference.hypotheses import Hypotheses, averaging
 from custodes.diff.inference.randomization import Floats, Labels
@@ -116,7 +117,25 @@ def describe(
         first.setdefault((key, finding.condition), finding)
     findings = _fold(list(first.values()))
     findings.sort(key=lambda f: (-abs(f.size.effect), f.p, f.behaviour))
-    return [replace(finding, id=f"F{i}") for i, finding in enumerate(findings, start=1)]
+    return [replace(f, id=f"F{i}") for i, f in enumerate(_once(findings), start=1)]
+
+
+def _once(findings: Sequence[Finding]) -> list[Finding]:
+    """Leave out of what moved with a finding what is one itself, and what was said before."""
+    said = {finding.change for finding in findings}
+    out = []
+    for finding in findings:
+        correlated = _unsaid(finding.correlated, said)
+        here = said | {without_figures(x) for x in correlated}
+        composition = _unsaid(finding.composition, here)
+        # A behaviour can move with several findings, but not because of each of them alone.
+        said |= {without_figures(x) for x in composition}
+        out.append(replace(finding, correlated=correlated, composition=composition))
+    return out
+
+
+def _unsaid(named: Sequence[str], said: AbstractSet[str]) -> tuple[str, ...]:
+    return tuple(x for x in named if without_figures(x) not in said)
 
 
 def _fold(findings: list[Finding]) -> list[Finding]:
@@ -137,7 +156,8 @@ def _fold(findings: list[Finding]) -> list[Finding]:
         if len(_moved(host) & moved) >= LEAST_FOLDED * len(moved):
             del kept[vague.statement]
             correlated = (vague.change, *vague.correlated)
-            more = tuple(x for x in correlated if x not in host.correlated)
+            said = {without_figures(x) for x in host.correlated}
+            more = _unsaid(correlated, said)
             kept[host.statement] = replace(host, correlated=(*host.correlated, *more))
     return list(kept.values())
 

@@ -149,7 +149,7 @@ def plain_behaviour(indicator: Indicator, words: Sequence[str] = ()) -> str:
         if " " in indicator.measure:
             return f"has {most} in {indicator.measure}"
         return f"has {most} {indicator.measure}"
-    text = indicator.statement
+    text = _in_words(indicator.statement)
     if indicator.quotes:
         if words and not indicator.statement.count("“") > 1:
             verb = text.split(" “")[0]
@@ -158,6 +158,13 @@ def plain_behaviour(indicator: Indicator, words: Sequence[str] = ()) -> str:
         return text
     if words:
         text += f" ({', '.join(_quote(text.split(' ')[0], word) for word in words)})"
+    return text
+
+
+def _in_words(text: str) -> str:
+    """Spell a lone sign of the line break out."""
+    for sign, words in (("“⏎ ⏎”", "blank lines"), ("“⏎⏎”", "blank lines"), ("“⏎”", "line breaks")):
+        text = text.replace(sign, words)
     return text
 
 
@@ -190,12 +197,12 @@ def statement(
     if indicator.measure in STYLES:
         change = STYLES[indicator.measure][0 if rising else 1]
     else:
-        change = f"{indicator.measure} {'more' if rising else 'less'}"
+        change = _in_words(f"{indicator.measure} {'more' if rising else 'less'}")
     if level is not None:
         value_a, value_b = level.texts
         # Where the typical answer has not changed, only its extremes have.
         if (level.b > level.a) == rising and value_a != value_b.split(" ")[0]:
-            per = "times an answer" if level.mean else "in the median answer"
+            per = "times in the average answer" if level.mean else "in the median answer"
             return f"B {change}{where}: {value_b} {per}, A {value_a}"
     if indicator.measure in STYLES:
         rates = f"{percent(size.rate_b)} of answers, A in {percent(size.rate_a)}"
@@ -217,8 +224,9 @@ def clause(indicator: Indicator, effect: float) -> str:
     if indicator.measure in STYLES:
         return STYLES[indicator.measure][0 if rising != indicator.falling else 1]
     if indicator.measure.startswith("uses “"):
-        return f"{indicator.measure} {'more' if rising != indicator.falling else 'less'}"
-    return f"{indicator.statement} {'more' if rising else 'less'} often"
+        more = "more" if rising != indicator.falling else "less"
+        return _in_words(f"{indicator.measure} {more}")
+    return f"{_in_words(indicator.statement)} {'more' if rising else 'less'} often"
 
 
 def shown_words(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from custodes.control import Control
 from custodes.conversation import Chat
 from custodes.models import Sampling, ScoringModel
+from custodes.models.memory import release_memory
 from custodes.models.resolve import load_torch
 from custodes.oversight.worker import ModelWorker
 
@@ -102,20 +103,23 @@ def serving_check(
     engine = worker.serving.engine
     if engine in ("endpoint", "simulated"):
         return ServingCheck(engine, not_tested=f"torch cannot run a Worker of the {engine} engine")
-    if before is not None and worker.checkpoint.adapter == before.checkpoint.adapter:
+    if before is not None and worker.adapter == before.adapter:
         return ServingCheck(engine, not_tested="the checkpoint has the weights of its parent")
     greedy = Sampling(max_tokens=TOKENS, temperature=0.0)
     served = [answers[0] for answers in worker.serving.generate(chats, greedy)]
-    new = load_torch(worker.name, adapter=worker.checkpoint.adapter)
+    new = load_torch(worker.base, adapter=worker.adapter)
     reference = [answers[0] for answers in new.generate(chats, greedy)]
     contrast = separation = None
     if before is not None:
-        old = new.with_adapter(before.checkpoint.adapter)
+        old = new.with_adapter(before.adapter)
         stale = [answers[0] for answers in old.generate(chats, greedy)]
         contrast, own, other = (
             _contrast(new, old, chats, texts) for texts in (served, reference, stale)
         )
         contrast, separation = round(contrast, 5), round(own - other, 5)
+        del old
+    del new
+    release_memory()
     return ServingCheck(engine, round(_agreement(served, reference), 4), contrast, separation)
 
 

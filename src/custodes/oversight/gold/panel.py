@@ -18,6 +18,7 @@ from custodes.experts.heads.reading import cut, trimmed
 from custodes.experts.likelihood_features import LIKELIHOOD_FEATURES, likelihood_features
 from custodes.experts.refusal import refusal_score
 from custodes.models.exchange import ExchangeModel
+from custodes.models.memory import release_memory
 from custodes.models.resolve import load_torch
 from custodes.oversight.gold.score import GoldMeasurement
 from custodes.oversight.worker import ModelWorker
@@ -131,8 +132,9 @@ class Panel:
     ) -> Quantity:
         rows = np.linspace(0, len(asked) - 1, min(MOST_READ, len(asked))).round().astype(int)
         values = coherence(
-            load_torch(worker.name), [asked[i] for i in rows], [texts[i] for i in rows]
+            load_torch(worker.base), [asked[i] for i in rows], [texts[i] for i in rows]
         )
+        release_memory()
         return Quantity(
             tuple(asked[i].id for i in rows), tuple(round(value, 4) for value in values)
         )

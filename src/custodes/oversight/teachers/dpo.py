@@ -160,7 +160,7 @@ class DpoTeacher:
                 "controls": [*controls, *training["controls"]],
             },
         )
-        write_card(folder, checkpoint, worker.name)
+        write_card(folder, checkpoint, worker.base)
         return checkpoint
 
     # The pairs
@@ -209,6 +209,8 @@ class DpoTeacher:
     def _train(
         self, worker: ModelWorker, pairs: Sequence[PreferencePair], seed: int, folder: Path
     ) -> dict[str, Any]:
+        # The engine would be in memory beside the model that is trained; the old weights are done.
+        worker.release()
         options = self.options
         rows = [
             Demonstration(id=pair.id, prompt=pair.prompt, response=pair.chosen) for pair in pairs
@@ -224,8 +226,8 @@ class DpoTeacher:
         if options.dpo.epochs:
             methods["dpo"] = lambda model: dpo(model, pairs, options.dpo, **common)
         return train_in_sequence(
-            partial(load_torch, worker.name),
-            worker.checkpoint.adapter,
+            partial(load_torch, worker.base),
+            worker.adapter,
             methods,
             folder=folder,
             lora=options.lora,

@@ -76,8 +76,8 @@ def instruct(
     drawn = [rows[i] for i in order]
     parent = worker.checkpoint
     metrics = train_in_sequence(
-        partial(load_torch, worker.name),
-        parent.adapter,
+        partial(load_torch, worker.base),
+        worker.adapter,
         {
             "sft": partial(
                 sft,
@@ -100,7 +100,7 @@ def instruct(
         intervention="instructor",
         metrics=metrics,
     )
-    write_card(folder, checkpoint, worker.name)
+    write_card(folder, checkpoint, worker.base)
     return checkpoint
 
 
