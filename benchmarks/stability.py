@@ -5,8 +5,8 @@
 A simulated model has a true stance towards each of 48 items of 8 behaviours; two wordings read it
 with noise. The later generation keeps a part of the stances. The table has, by the share that is
 kept and the reliability of one wording: the mean score, how often the 95% interval holds the truth,
-and what a plain correlation of the averaged readings would say. ``arms`` has the interval over
-three seeds and behaviours at once (`custodes.drift.pooling`). The truth is the coefficient of
+and what a plain correlation of the averaged readings would say. "Three seeds" has the interval over
+seeds and behaviours at once (`custodes.statistics.crossed_mean`). The truth is the coefficient of
 identity of the noiseless stances in the whole population of behaviours.
 """
 
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from custodes.drift.pooling import crossed_mean
 from custodes.drift.questionnaire.stability import stability
+from custodes.statistics import crossed_mean
 
 Floats = NDArray[np.float64]
 BEHAVIOURS, ITEMS = 8, 6

@@ -15,7 +15,6 @@ from custodes.drift import generations
 from custodes.drift.arm_lineage import gold_changes, measure_arm
 from custodes.drift.arms import ArmLineage, compare_arms
 from custodes.drift.concepts import ConceptShift
-from custodes.drift.pooling import crossed_mean
 from custodes.drift.questionnaire.controls import Instrument
 from custodes.drift.questionnaire.outcome import Readings
 from custodes.drift.questionnaire.statements import draw_items, read_facts, read_statements
@@ -26,51 +25,8 @@ from custodes.runs.store import Store
 STATEMENTS, FACTS = read_statements("shipped"), read_facts()
 
 
-def covered(seeds: int, prompts: int, by_seed: float, by_prompt: float, repeats: int) -> float:
-    rng = np.random.default_rng(1)
-    hits = 0
-    for _ in range(repeats):
-        values = (
-            by_seed * rng.normal(size=(seeds, 1))
-            + by_prompt * rng.normal(size=(1, prompts))
-            + rng.normal(size=(seeds, prompts))
-        )
-        hits += not crossed_mean(values).excludes(0.0)
-    return hits / repeats
-
-
-@pytest.mark.parametrize(
-    ("by_seed", "by_prompt"), [(0.0, 0.0), (0.5, 0.0), (0.0, 1.0), (0.3, 0.7), (2.0, 0.2)]
-)
-def test_the_interval_covers_other_seeds_and_other_prompts(
-    by_seed: float, by_prompt: float
-) -> None:
-    share = covered(3, 32, by_seed, by_prompt, 1500)
-    assert share > 0.93
-    if by_seed < 0.1:
-        assert share < 1
-
-
-def test_leaving_out_either_source_would_cover_too_little() -> None:
-    # What an interval over prompts alone makes of a difference between seeds.
-    rng = np.random.default_rng(1)
-    hits = 0
-    for _ in range(500):
-        values = 0.5 * rng.normal(size=(3, 1)) + rng.normal(size=(3, 32))
-        hits += not crossed_mean(values.mean(axis=0, keepdims=True)).excludes(0.0)
-    assert hits / 500 < 0.75
-
-
-def test_one_seed_gives_the_interval_over_prompts() -> None:
-    interval = crossed_mean(np.array([[1.0, 2.0, 3.0, 4.0]]))
-    assert interval.mean == 2.5
-    assert interval.low == pytest.approx(2.5 - 3.182446 * 1.2909944 / 2)
-    with pytest.raises(ValueError, match="two or more prompts"):
-        crossed_mean(np.array([[1.0]]))
-
-
 def lineage(arm: str, seed: int, gain: float, moved: float) -> ArmLineage:
-    rng = np.random.default_rng([seed, len(arm)])
+    rng = np.random.default_rng([seed, ord(arm[0])])
     shape = (len(STATEMENTS), 2, 2)
     first = np.random.default_rng(0).normal(size=(len(STATEMENTS), 1, 1)) + np.zeros(shape)
     last = first + moved * np.random.default_rng([seed, 7]).normal(size=(len(STATEMENTS), 1, 1))
@@ -126,6 +82,14 @@ def test_a_questionnaire_that_cannot_be_read_claims_nothing() -> None:
         assert not {"stability", "value change"} & set(row["quantities"])
         assert {"stability", "value change"} == set(row["unvalidated"])
     assert result["reason"]
+
+
+def test_one_seed_has_an_interval_over_prompts_alone() -> None:
+    made = [lineage(arm, 0, gain, 0.5) for arm, gain in (("expert", 0.3), ("random", 0.2))]
+    expert, _ = compare_arms(made, "random", True)["arms"]
+    difference = expert["quantities"]["gold harmlessness"]["minus_control"]
+    assert difference["low"] < difference["mean"] < difference["high"]
+    assert difference["mean"] == pytest.approx(0.1, abs=0.04)
 
 
 def test_readings_that_are_all_noise_have_no_score() -> None:

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custodes.drift.concepts import ConceptShift
-from custodes.drift.pooling import crossed_mean
 from custodes.drift.questionnaire.outcome import Readings
 from custodes.drift.questionnaire.stability import Ratio, stability
 from custodes.errors import DataError
-from custodes.statistics import Interval
+from custodes.statistics import Interval, bootstrap_mean, crossed_mean
 
 __all__ = ["ArmLineage", "compare_arms"]
 
@@ -63,8 +62,9 @@ def compare_arms(
     Returns:
         JSON-ready: ``seeds``, ``control``, ``readable``, ``reason``, and ``arms``. Each arm has
         ``quantities`` by name with ``change`` and, but for the control arm, ``minus_control``:
-        intervals over seeds and prompts (statements, behaviours, pairs of concepts) at once. By
-        seed, ``behaviours`` counts those that drift, and ``concept_pairs`` those that moved.
+        intervals over seeds and prompts (statements, behaviours, pairs of concepts) at once, or of
+        one seed over prompts alone. By seed, ``behaviours`` counts those that drift, and
+        ``concept_pairs`` those that moved.
 
     Raises:
         DataError: An arm lacks a seed that another has, or there is no control arm.
@@ -85,10 +85,10 @@ def compare_arms(
         row: dict[str, Any] = {"arm": arm, "quantities": {}}
         for name, values in quantities.items():
             valid = readable or name not in STATED
-            figures = {"change": interval_json(crossed_mean(values))}
+            figures = {"change": interval_json(_pooled(values))}
             if arm != control and name in tables[control]:
                 difference = values - tables[control][name]
-                figures["minus_control"] = interval_json(crossed_mean(difference))
+                figures["minus_control"] = interval_json(_pooled(difference))
             place = row["quantities"] if valid else row.setdefault("unvalidated", {})
             place[name] = figures
         counts = [by.behaviours for by in (arms[arm][seed] for seed in seeds)]
@@ -126,6 +126,11 @@ def _quantities(lineages: Sequence[ArmLineage]) -> dict[str, Floats]:
     if all(one.concepts for one in lineages):
         quantities["concept change"] = np.array([_concept_change(one) for one in lineages])
     return quantities
+
+
+def _pooled(values: Floats) -> Interval:
+    """Average over seeds and units; of one seed there is only an interval over its units."""
+    return bootstrap_mean(values[0]) if len(values) == 1 else crossed_mean(values)
 
 
 def _value_change(readings: Readings) -> Floats:

@@ -12,7 +12,8 @@
    ``E[a₀bₜ + b₀aₜ] / (E[a₀b₀] + E[aₜbₜ])``.
 4. The interval resamples whole behaviours, since their items are alike (Hesterberg's expanded
    percentiles). Over several lineages, the behaviours' pseudo-values of the infinitesimal jackknife
-   (Jaeckel 1972; Efron and Tibshirani 1993, section 21) go through `custodes.drift.pooling`.
+   (Jaeckel 1972; Efron and Tibshirani 1993, section 21) go through
+   `custodes.statistics.crossed_mean`.
 """
 
 from __future__ import annotations
