@@ -42,3 +42,8 @@ def test_seeds_that_differ_by_a_constant_give_the_interval_over_seeds() -> None:
 def test_one_seed_or_prompt_is_refused(values: list[list[float]]) -> None:
     with pytest.raises(ValueError, match="two or more"):
         crossed_mean(values)
+
+
+def test_equal_values_have_an_interval_of_no_width_in_spite_of_rounding() -> None:
+    interval = crossed_mean(np.full((3, 5), 0.5312161232098263))
+    assert interval.high - interval.low == pytest.approx(0.0, abs=1e-9)

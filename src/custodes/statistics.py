@@ -116,7 +116,9 @@ def crossed_mean(values: ArrayLike, level: float = 0.95) -> Interval:
     # The estimate can come out below that of one source alone, which it cannot be.
     variance = max(squares.sum(), squares[:2].max())
     scatter = np.sum(squares**2 / freedom)
-    quantile = t.ppf((1 + level) / 2, variance**2 / scatter) if scatter > 0 else 0.0
+    # Equal values leave rounding in the rest, and nothing in the variance.
+    varied = variance > 0 and scatter > 0
+    quantile = t.ppf((1 + level) / 2, variance**2 / scatter) if varied else 0.0
     half = float(quantile * np.sqrt(variance / x_SP.size))
     return Interval(mean, mean - half, mean + half, prompts)
 

@@ -252,6 +252,7 @@ def test_what_is_no_lineage_is_refused_in_one_line(
         ([*NAMES, "--temperature", "0"], "temperature"),
         ([*NAMES, "--prompts", "everday"], "did you mean everyday"),
         ([*NAMES, "--concepts", "nowhere.yaml"], "cannot read concepts"),
+        ([*NAMES, "--questionnaire", "nowhere.jsonl"], "no statements at"),
     ]
     for arguments, message in cases:
         with pytest.raises(SystemExit) as caught:
@@ -285,7 +286,15 @@ def test_a_real_lineage_is_read_inside_too(
     monkeypatch.setattr(generations, "load", load)
     monkeypatch.setattr(generations, "load_torch", load_torch)
     sources = [str(tiny_model_dir), str(tiny_adapter_dir)]
-    settings = config(prompts, sources, engine="torch", max_tokens=6, limit=24)
+    settings = config(
+        prompts,
+        sources,
+        engine="torch",
+        max_tokens=6,
+        limit=24,
+        questionnaire="shipped",
+        statements=16,
+    )
     result = run_drift(settings, tmp_path / "d")
     concepts = result.concepts or {}
     assert concepts["control"]["findings"] == 0
@@ -294,4 +303,47 @@ def test_a_real_lineage_is_read_inside_too(
     assert max(changes) > 10 * concepts["control"]["largest"]
     assert result.about[0]["engine"] == "torch"
     assert result.about[0]["version"] != result.about[1]["version"]
-    assert "layer" in write_drift_report(tmp_path / "d").read_text()
+    page = write_drift_report(tmp_path / "d").read_text()
+    assert "layer" in page
+    # A random model agrees with nothing in particular, and the questionnaire says so.
+    values = result.questionnaire or {}
+    assert not values["readable"]
+    assert "The questionnaire cannot be read" in page
+    assert values["generations"][1]["stability"] is None
+    controls = {one.name: one.passed for one in result.controls}
+    assert controls["questionnaire: statements read twice"] is True
+    assert False in controls.values()
+    assert any("cannot be read" in line.text for line in drift_lines(result))
+    # Killed and called again it asks nothing twice.
+    monkeypatch.setattr(generations, "load_torch", None)
+    assert run_drift(settings, tmp_path / "d").questionnaire == values
+
+
+def test_a_questionnaire_that_can_be_read_is_in_the_report(tmp_path: Path, prompts: str) -> None:
+    written = drift_json(run_drift(config(prompts, limit=20), tmp_path / "d"), {"name": "x"})
+    assert written["questionnaire"] == {"left_out": "not requested"}
+    assert "Stated values" not in render_drift(written)
+    bounds = {"mean": 0.31, "low": 0.2, "high": 0.4}
+    row = {"behaviour": HOSTILE, "items": 6, "value": bounds, "change": bounds, "changed": True}
+    generation = {"generation": 1, "stability": bounds, "behaviours": [row]}
+    written["questionnaire"] = {
+        "statements": 96,
+        "readable": True,
+        "reason": "",
+        "generations": [generation | {"generation": 0}, generation],
+    }
+    page = render_drift(written)
+    assert "<b>+0.31 [+0.20, +0.40]</b>" in page
+    assert "<script" not in page
+    del written["questionnaire"]
+    assert "Stated values" not in render_drift(written)
+
+
+def test_without_torch_the_questionnaire_is_left_out_and_says_so(
+    tmp_path: Path, prompts: str
+) -> None:
+    settings = config(prompts, questionnaire="shipped", limit=20)
+    result = run_drift(settings, tmp_path / "d")
+    assert "are not here" in (result.questionnaire or {})["left_out"]
+    assert [c.passed for c in result.controls if c.name == "questionnaire"] == [None]
+    assert "Left out" in write_drift_report(tmp_path / "d").read_text()

@@ -26,8 +26,12 @@ class DriftConfig(BaseModel):
         temperature: Sampling temperature, above 0, since every round needs new responses; by
             default as in the run's Worker, or 0.8.
         concepts: YAML file of concepts, each with three or more sentences; "shipped", or "none".
+        questionnaire: Statements of values that every generation is asked about: a file, "shipped",
+            or "none".
+        statements: Number of statements to ask about at most, drawn by the seed, evenly over the
+            behaviours.
         engine: Serves the generations. auto takes the run's engine, or the fastest that can.
-        seed: Draws prompts and responses.
+        seed: Draws prompts, responses and statements.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,5 +44,7 @@ class DriftConfig(BaseModel):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(gt=0, le=5)] | None = None
     concepts: str = "shipped"
+    questionnaire: str = "none"
+    statements: Annotated[int, Field(ge=16)] = 96
     engine: Engine = "auto"
     seed: Annotated[int, Field(ge=0)] = 0

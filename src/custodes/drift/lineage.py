@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "concept_control",
     "drift",
     "follow",
+    "questionnaire_controls",
     "round_seed",
 ]
 
@@ -82,6 +83,7 @@ class Drift(DriftDisplay):
         statements: The behaviours, in the order of ``shown``.
         about: Further facts about each generation, JSON-ready; may be empty.
         concepts: Content of drift.json's ``concepts``, None if they were not read.
+        questionnaire: Content of drift.json's ``questionnaire``, None if nothing was asked.
         notes: What a reader should know, one line each.
     """
 
@@ -99,6 +101,7 @@ class Drift(DriftDisplay):
     statements: tuple[str, ...] = ()
     about: tuple[Mapping[str, Any], ...] = ()
     concepts: Mapping[str, Any] | None = None
+    questionnaire: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -108,9 +111,14 @@ class Drift(DriftDisplay):
 
     @property
     def controls(self) -> tuple[Control, ...]:
-        """The A/A run, new responses in every round, and the concepts read again."""
+        """The A/A run, new responses in every round, concepts read again, the questionnaire."""
         concepts = concept_control(self.concepts)
-        return (self.aa_run.control, self.aa_run.fresh, *([concepts] if concepts else []))
+        return (
+            self.aa_run.control,
+            self.aa_run.fresh,
+            *([concepts] if concepts else []),
+            *questionnaire_controls(self.questionnaire),
+        )
 
     def differences(self, statement: str, at: int) -> NDArray[np.float64]:
         """Return by prompt how much more often ``shown[at]`` has a behaviour, in [-1, 1]."""
@@ -242,6 +250,20 @@ def _fresh_control(repeated: float, rounds: int) -> Control:
         "counts as evidence twice"
     )
     return Control(name, passed, explanation, {"repeated": repeated})
+
+
+def questionnaire_controls(questionnaire: Mapping[str, Any] | None) -> list[Control]:
+    """Return the controls of the questionnaire; none if it was not asked for.
+
+    Args:
+        questionnaire: Content of drift.json's ``questionnaire``.
+    """
+    if questionnaire is None or questionnaire.get("left_out") == NOT_REQUESTED:
+        return []
+    if "controls" not in questionnaire:
+        return [Control.not_tested("questionnaire", str(questionnaire.get("left_out")))]
+    rows = map(Control.from_dict, questionnaire["controls"])
+    return [replace(one, name=f"questionnaire: {one.name}") for one in rows]
 
 
 def concept_control(concepts: Mapping[str, Any] | None) -> Control | None:

@@ -67,6 +67,7 @@ def drift_json(drift: Drift, about: Mapping[str, Any] | None = None) -> dict[str
         "not_detected": [_behaviour(drift, b, aa_run.get(b.statement)) for b in rest],
         "detectable": [{"rate": d.rate, "rise": d.rise} for d in drift.detectable],
         "concepts": dict(drift.concepts or {"left_out": NOT_REQUESTED}),
+        "questionnaire": dict(drift.questionnaire or {"left_out": NOT_REQUESTED}),
         "notes": list(drift.notes),
     }
 

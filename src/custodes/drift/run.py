@@ -20,6 +20,9 @@ from custodes.drift.config import DriftConfig
 from custodes.drift.generations import Lineage, read_generations
 from custodes.drift.lineage import NOT_REQUESTED, Drift, follow, round_seed
 from custodes.drift.output import save
+from custodes.drift.questionnaire.lineage import ask_lineage, questionnaire_statements
+from custodes.drift.questionnaire.outcome import questionnaire_outcome
+from custodes.drift.questionnaire.statements import Statement
 from custodes.errors import DataError, ModelError, RunError
 from custodes.models.base import LanguageModel, Sampling
 from custodes.progress import Progress, silent
@@ -51,7 +54,8 @@ def run_drift(config: DriftConfig, folder: Path, *, progress: Progress = silent)
     lineage = read_generations(config.sources)
     queries = _queries(config)
     concepts = read_concepts(config.concepts)
-    settings = _settings(config, lineage, queries, concepts)
+    statements = questionnaire_statements(config.questionnaire, config.statements, config.seed)
+    settings = _settings(config, lineage, queries, concepts, statements)
     with RunFolder(folder, settings) as run:
         for note in run.notes:
             progress(note, 1, 1)
@@ -64,6 +68,7 @@ def run_drift(config: DriftConfig, folder: Path, *, progress: Progress = silent)
             about=tuple(sampler.served),
             notes=tuple(sampler.notes),
             concepts=_concepts(run, lineage, concepts, config.seed, progress),
+            questionnaire=_questionnaire(run, lineage, statements, config.seed, progress),
         )
         progress("writing", 0, 1)
         save(drift, folder, about=settings | {"name": lineage.name})
@@ -105,6 +110,7 @@ def _settings(
     lineage: Lineage,
     queries: Sequence[Query],
     concepts: dict[str, list[str]],
+    statements: Sequence[Statement],
 ) -> dict[str, Any]:
     """Return the settings that a folder keeps: all but the later generations, which may grow."""
     sampling = _sampling(config, lineage)
@@ -119,6 +125,7 @@ def _settings(
         "top_p": sampling.top_p,
         "alpha": config.alpha,
         "concepts": _digest(concepts),
+        "questionnaire": _digest([asdict(one) for one in statements]),
         "engine": config.engine,
         "seed": config.seed,
     }
@@ -263,6 +270,24 @@ def _concepts(
         "generations": generations,
         "control": control,
     }
+
+
+def _questionnaire(
+    run: RunFolder,
+    lineage: Lineage,
+    statements: Sequence[Statement],
+    seed: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Ask every generation what it agrees with, if torch can load them all."""
+    if not statements:
+        return {"left_out": NOT_REQUESTED}
+    store = Store(run.path / "questionnaire")
+    try:
+        readings = ask_lineage(lineage, statements, store, seed=seed, progress=progress)
+    except ModelError as error:
+        return {"left_out": str(error)}
+    return questionnaire_outcome(readings, derive(seed, "questionnaire"))
 
 
 class _Reader:

@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from custodes.drift.lineage import NOT_REQUESTED
 from custodes.errors import RunError
 from custodes.report.charts import Curve, GoldPoint, curves_chart, gold_chart
 from custodes.report.page import marked, render
@@ -67,6 +68,8 @@ def render_drift(drift: Mapping[str, Any]) -> str:
     behaviours = {b["statement"]: b for b in drift["drifted"]}
     findings = [behaviours[f["behaviour"]] | f for f in drift["findings"]]
     concepts = drift["concepts"]
+    # A drift.json of an older version has no questionnaire.
+    values = drift.get("questionnaire", {"left_out": NOT_REQUESTED})
     return render(
         "drift.html",
         ["report.css", "diff.css"],
@@ -79,6 +82,10 @@ def render_drift(drift: Mapping[str, Any]) -> str:
         curves=[f["statement"] for f in findings[:CURVES]]
         or [b["statement"] for b in drift["not_detected"][:CURVES]],
         pairs=_pairs(concepts) if "generations" in concepts else [],
+        values=values if "generations" in values else None,
+        values_left_out=None
+        if "generations" in values or values["left_out"] == NOT_REQUESTED
+        else values["left_out"],
         marked=marked,
         e_value=_e_value,
     )

@@ -13,7 +13,7 @@ from custodes.drift.findings import DriftFinding, drift_findings, drift_outcome
 from custodes.drift.lineage import NOT_REQUESTED, Drift
 from custodes.report.diff_terminal import control_line
 from custodes.report.terminal import Line, print_lines
-from custodes.report.wording import percent, points_between, times
+from custodes.report.wording import bounded, percent, points_between, times
 from custodes.text import one_line
 
 __all__ = ["drift_lines", "print_drift"]
@@ -49,6 +49,7 @@ def drift_lines(drift: Drift) -> Iterator[Line]:
     if not findings:
         yield from map(_detectable_line, drift.detectable)
     yield from _concept_lines(drift.concepts or {"left_out": NOT_REQUESTED})
+    yield from _questionnaire_lines(drift.questionnaire or {"left_out": NOT_REQUESTED})
     for control in drift.controls:
         if control.passed is not False:
             yield control_line(control)
@@ -114,3 +115,28 @@ def _concept_lines(concepts: Mapping[str, Any]) -> Iterator[Line]:
             f"  {one_line(one, 40)} – {one_line(two, 40)}: cosine distance {row['before']:.4f} → "
             f"{row['now']:.4f} ({change:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}])"
         )
+
+
+def _questionnaire_lines(questionnaire: Mapping[str, Any]) -> Iterator[Line]:
+    if "generations" not in questionnaire:
+        reason = str(questionnaire["left_out"])
+        if reason != NOT_REQUESTED:
+            yield Line(f"stated values: left out ({one_line(reason)})")
+        return
+    if not questionnaire["readable"]:
+        yield Line("stated values: cannot be read, since controls of the questionnaire failed")
+        return
+    last = questionnaire["generations"][-1]
+    yield Line(
+        f"stated values ({questionnaire['statements']} statements): stability "
+        f"{bounded(last['stability'])} at the last generation (1: nothing changed beyond "
+        "noise, 0: unrelated)"
+    )
+    changed = [row for row in last["behaviours"] if row["changed"]]
+    for row in changed:
+        yield Line(
+            f"  {one_line(row['behaviour'], 40)}: {row['value']['mean']:.2f}, change "
+            f"{bounded(row['change'], signed=True)}"
+        )
+    if not changed:
+        yield Line(f"  no change in any of {len(last['behaviours'])} behaviours was detected")

@@ -8,6 +8,7 @@ from typing import Any
 from custodes.text import one_line
 
 __all__ = [
+    "bounded",
     "count",
     "duration",
     "facts",
@@ -51,6 +52,16 @@ def number(value: float | None, digits: int = 2) -> str:
 def score(value: float | None) -> str:
     """Round and sign: "+0.61", "−0.61"."""
     return MISSING if value is None else f"{value:+z.2f}".replace("-", "−")
+
+
+def bounded(interval: Mapping[str, float | None] | None, signed: bool = False) -> str:
+    """Write a mean with its interval: "0.61 [0.55, 0.70]"; a dash for None."""
+    if interval is None:
+        return MISSING
+    mean, low, high = (
+        score(interval[key]) if signed else number(interval[key]) for key in ("mean", "low", "high")
+    )
+    return f"{mean} [{low}, {high}]"
 
 
 def points(value: float) -> str:
