@@ -144,6 +144,20 @@ def test_the_same_call_does_nothing_again(
     assert digests(folder) == old
 
 
+def test_ppo_trains_on_the_reward_model_and_is_checked_before_its_first_step(
+    tiny_model_dir: Path, prompts: Path, tmp_path: Path
+) -> None:
+    raw = settings(tiny_model_dir, prompts, stages="preferences..rl", sham=False)
+    quick = {"steps": 2, "batch": 8, "evaluate_every": 1}
+    raw["rl"] = {"method": "ppo", "prompts": 8, "held_out": 4, "ppo": quick}
+    controls = {row["name"]: row for row in run(raw, tmp_path)["controls"]}
+    assert controls["ppo samples from its policy"]["passed"]
+    assert controls["reward does not depend on padding or batch"]["passed"]
+    # It compares the reward with the Experts on prompts that are trained on.
+    assert "reward-agrees-with-expert (" not in controls["ppo preflight"]["explanation"]
+    assert controls["ppo preflight"]["figures"]["passed"] >= 4
+
+
 # Mistakes
 
 

@@ -268,7 +268,7 @@ def _by_reward(
     def sampler(adapter: Path) -> LanguageModel:
         return load(worker.model, engine=worker.engine, adapter=adapter, like_checkpoints=True)
 
-    gold = _Gold(run, held_out)
+    gold = _Gold(run, [*train, *held_out])
     common: dict[str, Any] = {
         "gold": gold if held_out else None,
         "held_out": [query.chat for query in held_out],
@@ -326,9 +326,16 @@ class _Gold:
     final report are others.
     """
 
-    def __init__(self, run: AlignRun, held_out: Sequence[Query]) -> None:
+    def __init__(self, run: AlignRun, queries: Sequence[Query]) -> None:
+        """Make the score for the prompts of a training.
+
+        Args:
+            run: The run.
+            queries: All that it will be asked about: the held-out ones, and those trained on, on
+                which the preflight compares reward and gold.
+        """
         self._run = run
-        self._queries = {query.text: query for query in held_out}
+        self._queries = {query.text: query for query in queries}
 
     def __call__(self, chats: Sequence[Chat], completions: Sequence[str]) -> list[float]:
         """Return the compliance of each completion, in [0, 1]; 0 where the Expert abstains."""
