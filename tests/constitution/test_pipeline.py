@@ -59,7 +59,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 COLUMNS = {
-    "red_team": {"id", "prompt", "topic", "head", "model", "compliance", "selected", "response"},
+    "red_team": {"id", "prompt", "topic", "head", "model", "compliance", "selected", "responses"},
     "revisions": {"prompt", "response", "critiques", "revision", "before", "after", "messages"},
     "demonstrations": {"id", "kind", "messages"},
     "comparisons": {"id", "prompt", "response_a", "response_b"},
@@ -227,7 +227,7 @@ def test_stages_can_be_given_as_a_span() -> None:
 # Kills
 
 KILLS = (
-    "red_team-first:2",
+    "red_team-first:1",
     "critiques-0:1",
     "checkpoints/1:2",
     "preferences-expert:1",

@@ -111,9 +111,7 @@ class Sampler:
         finally:
             lora.model.train(training)
 
-    def _by_engine(
-        self, chats: Sequence[Chat], sampling: Sampling
-    ) -> list[list[list[int]]] | None:
+    def _by_engine(self, chats: Sequence[Chat], sampling: Sampling) -> list[list[list[int]]] | None:
         """Sample texts, and encode them: other engines give no token ids.
 
         Returns:
