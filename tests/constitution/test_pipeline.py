@@ -158,6 +158,21 @@ def test_ppo_trains_on_the_reward_model_and_is_checked_before_its_first_step(
     assert controls["ppo preflight"]["figures"]["passed"] >= 4
 
 
+@pytest.mark.parametrize(
+    ("sampler", "batch", "by_engine"),
+    [("auto", 32, False), ("auto", 64, True), ("torch", 64, False), ("engine", 32, True)],
+)
+def test_the_weights_are_loaded_anew_where_that_is_worth_it(
+    sampler: str, batch: int, by_engine: bool
+) -> None:
+    from custodes.constitution.config import ReinforcementOptions
+    from custodes.constitution.stages.learning import _by_engine
+    from custodes.training.rl.options import PpoOptions
+
+    options = ReinforcementOptions(sampler=sampler, ppo=PpoOptions(batch=batch))  # type: ignore[arg-type]
+    assert _by_engine(options, 48) is by_engine
+
+
 # Mistakes
 
 

@@ -209,6 +209,9 @@ class ReinforcementOptions:
         rounds: Rounds of preferences, reward model and reinforcement learning.
         prompts: Prompts to train on, at most; as many ask for help as among the preferences'.
         held_out: Prompts, of those not trained on, that measure the gold score on the way.
+        sampler: What samples PPO's completions: "torch", which has the weights at hand; "engine",
+            the Worker's engine, for which they are written and loaded anew at each step; or "auto",
+            the faster of the two.
         ppo: Options of PPO.
         trl: Options of GRPO and RLOO.
         dpo: Options of DPO.
@@ -218,6 +221,7 @@ class ReinforcementOptions:
     rounds: Positive = 1
     prompts: Positive = 128
     held_out: Annotated[int, Field(ge=0)] = 24
+    sampler: Literal["auto", "torch", "engine"] = "auto"
     ppo: PpoOptions = field(default_factory=PpoOptions)
     trl: RlOptions = field(default_factory=RlOptions)
     dpo: DpoOptions = field(default_factory=DpoOptions)

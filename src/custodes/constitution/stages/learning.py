@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from custodes.constitution.config import ReinforcementOptions
 from custodes.constitution.context import HELPFULNESS, AlignRun, StageResult
 from custodes.constitution.stages.preferences import harm_queries, help_queries, read_preferences
 from custodes.control import Control
@@ -36,6 +37,10 @@ from custodes.training.sft import sft
 __all__ = ["number_of", "reinforce", "reward_folder", "supervise", "train_reward"]
 
 _WEIGHTS = "adapter_model.safetensors"
+
+_WORTH_LOADING = 3_000
+"""Tokens a step from which OpenVINO samples faster than torch on the same CPU, with the time that it
+takes to write and load the weights (docs/measurements/align.md)."""
 
 
 def number_of(run: AlignRun, arm: str, number: int) -> int:
@@ -288,13 +293,20 @@ def _by_reward(
             chats,
             folder,
             replace(options.ppo, **own),
-            sampler=sampler,
+            sampler=sampler if _by_engine(options, worker.max_tokens) else None,
             **common,
         )
     else:
         settings = replace(options.trl, **own)
         result = methods.train(options.method, policy, reward, chats, folder, settings, **common)
     return result.adapter, result.metrics(), list(result.controls)
+
+
+def _by_engine(options: ReinforcementOptions, max_tokens: int) -> bool:
+    """Whether the Worker's engine samples PPO's completions, and not torch."""
+    if options.sampler == "auto":
+        return options.ppo.batch * max_tokens >= _WORTH_LOADING
+    return options.sampler == "engine"
 
 
 def _prompts(run: AlignRun, seed: int) -> tuple[list[Query], list[Query]]:
