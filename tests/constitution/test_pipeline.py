@@ -160,7 +160,7 @@ def test_ppo_trains_on_the_reward_model_and_is_checked_before_its_first_step(
 
 @pytest.mark.parametrize(
     ("sampler", "batch", "by_engine"),
-    [("auto", 32, False), ("auto", 64, True), ("torch", 64, False), ("engine", 32, True)],
+    [("auto", 32, False), ("auto", 80, True), ("torch", 64, False), ("engine", 32, True)],
 )
 def test_the_weights_are_loaded_anew_where_that_is_worth_it(
     sampler: str, batch: int, by_engine: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from custodes.constitution.stages.red_team import _penetration, _select
+from custodes.constitution.stages.red_team import _correlation, _penetration, _select
 from custodes.constitution.stages.topics import agreement, classify_by_head, confusion, parse_topic
 from custodes.errors import DataError
 
@@ -108,3 +108,9 @@ def test_several_answers_select_where_one_is_luck() -> None:
             shown[n] += control.passed is True
     assert shown[8] >= 16
     assert shown[1] <= 12
+
+
+def test_how_much_the_selection_says_is_a_correlation() -> None:
+    assert _correlation([0.1, 0.2, None, 0.3], [0.2, 0.4, 0.9, 0.6]) == 1.0
+    assert _correlation([0.1, 0.1], [0.2, 0.3]) is None
+    assert _correlation([None, 0.1], [0.2, None]) is None

@@ -38,9 +38,10 @@ __all__ = ["number_of", "reinforce", "reward_folder", "supervise", "train_reward
 
 _WEIGHTS = "adapter_model.safetensors"
 
-_WORTH_LOADING = 3_000
-"""Tokens a step from which OpenVINO samples faster than torch on the same CPU, with the time that it
-takes to write and load the weights (docs/measurements/align.md)."""
+_WORTH_LOADING = 3_300
+"""Tokens a step from which OpenVINO samples faster than torch on the same CPU.
+
+It must write and load the weights first (docs/measurements/align.md)."""
 
 
 def number_of(run: AlignRun, arm: str, number: int) -> int:

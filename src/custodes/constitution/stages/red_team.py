@@ -85,6 +85,8 @@ def red_team(run: AlignRun) -> StageResult:
         "unclassified": sum(topic is None for topic in topic_of),
         "selected": len(selected),
         "by_topic": {topic or "all": n for topic, n in counts.items()},
+        # Between what a query is selected by and an answer that the selection has not seen.
+        "correlation": _correlation(values, again),
         "data": run.write("red_team", rows),
     }
     return StageResult(facts, controls)
@@ -132,6 +134,14 @@ def _mean(ratings: Sequence[float | None]) -> float | None:
     """Return the mean of the ratings that there are."""
     there = [rating for rating in ratings if rating is not None]
     return round(float(np.mean(there)), 4) if there else None
+
+
+def _correlation(one: Sequence[float | None], two: Sequence[float | None]) -> float | None:
+    """Return the correlation of two ratings of the same queries; None where they do not vary."""
+    both = [(a, b) for a, b in zip(one, two, strict=True) if a is not None and b is not None]
+    if len(both) < 2 or any(len(set(column)) < 2 for column in zip(*both, strict=True)):
+        return None
+    return round(float(np.corrcoef(np.array(both).T)[0, 1]), 4)
 
 
 def _measure(constitution: Constitution, topic: str) -> str:
