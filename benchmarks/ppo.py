@@ -1,12 +1,14 @@
 """PPO: a step's time beside trl's GRPOTrainer, and the shape of over-optimisation.
 
-    python benchmarks/ppo.py --step-time          bundled model, 2 cores: 4 prompts × 8 × 48 tokens
+    python benchmarks/ppo.py --step-time          bundled model: 4 prompts × 8 × 48 tokens
     python benchmarks/ppo.py --overoptimisation   a tiny random model and a synthetic gold score
 
 Step time: both train the same adapter (rank 16 on all linear layers) of the bundled model in bf16,
 with a penalty on the KL divergence, on the same prompts, at temperature 1; they take turns. PPO
 computes log-probabilities under the policy and the reference, then passes over the completions
-``--epochs`` times; GRPOTrainer does so once a step (``num_iterations``).
+``--epochs`` times; GRPOTrainer does so once a step (``num_iterations``). The first step of each is
+not counted. Both seconds and CPU seconds are given: on a core that other processes share, pin the
+benchmark to it (``taskset -c 1``, OMP_NUM_THREADS=1) and read the CPU seconds.
 
 Over-optimisation: the reward is the share of vowels in the answer. The gold score wants half of the
 letters to be vowels: it rises with the reward at first, and falls when the policy writes nothing
@@ -50,11 +52,20 @@ def half_vowels(chats: Sequence[Chat], texts: Sequence[str]) -> list[float]:
     return [1 - abs(2 * share - 1) for share in vowels(chats, texts)]
 
 
-def told(what: str) -> float:
-    """Return the time, and show that a step began or ended."""
-    now = time.perf_counter()
-    print(f"{what} {now:.1f}", file=sys.stderr, flush=True)
+Clock = tuple[float, float]
+"""Seconds, and CPU seconds of all threads."""
+
+
+def clock(what: str = "") -> Clock:
+    """Return the time; given a name, show that a step of it began or ended."""
+    now = time.perf_counter(), time.process_time()
+    if what:
+        print(f"{what} {now[0]:.1f} {now[1]:.1f}", file=sys.stderr, flush=True)
     return now
+
+
+def between(a: Clock, b: Clock) -> Clock:
+    return b[0] - a[0], b[1] - a[1]
 
 
 def lora(base: Any, rank: int) -> Any:
@@ -66,9 +77,9 @@ def lora(base: Any, rank: int) -> Any:
 # Step time
 
 
-def ppo_steps(model: Any, steps: int, epochs: int, folder: Path) -> list[float]:
-    """Return seconds a step, without the first, which has controls of its own."""
-    ticks: list[float] = []
+def ppo_steps(model: Any, steps: int, epochs: int, folder: Path) -> list[Clock]:
+    """Return times of a step, without the first, which has controls of its own."""
+    ticks: list[Clock] = []
     train(
         model,
         length_reward,
@@ -84,28 +95,28 @@ def ppo_steps(model: Any, steps: int, epochs: int, folder: Path) -> list[float]:
             evaluate_every=steps + 2,
             preflight=False,
         ),
-        progress=lambda *_: ticks.append(told("ppo")),
+        progress=lambda *_: ticks.append(clock("ppo")),
     )
     # The last step includes writing the state.
-    return [b - a for a, b in itertools.pairwise(ticks[1:])]
+    return [between(a, b) for a, b in itertools.pairwise(ticks[1:])]
 
 
-def grpo_steps(model: Any, steps: int, iterations: int, folder: Path) -> list[float]:
-    """Return seconds a step of trl's own trainer, without the first."""
+def grpo_steps(model: Any, steps: int, iterations: int, folder: Path) -> list[Clock]:
+    """Return times of a step of trl's own trainer, without the first."""
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
     from custodes.training.trainer import silenced
 
-    times: list[float] = []
+    times: list[Clock] = []
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
+    class Times(TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.began = time.perf_counter()
+            self.began = clock()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            times.append(told("grpo") - self.began)
+            times.append(between(self.began, clock("grpo")))
 
     def reward(completions: list[Any], **_: Any) -> list[float]:
         return [len(c[0]["content"]) / 100 for c in completions]
@@ -135,30 +146,35 @@ def grpo_steps(model: Any, steps: int, iterations: int, folder: Path) -> list[fl
             ),
             train_dataset=Dataset.from_list(rows * 64),
             processing_class=model.tokenizer,
-            callbacks=[Clock()],
+            callbacks=[Times()],
         )
         trainer.train()
     # on_step_begin comes before the batch is made: sampling is within.
-    sums = [sum(times[i : i + iterations]) for i in range(0, len(times), iterations)]
-    return sums[1:]
+    batches = [times[i : i + iterations] for i in range(0, len(times), iterations)]
+    return [(sum(t for t, _ in own), sum(t for _, t in own)) for own in batches[1:]]
 
 
 def step_time(rounds: int, steps: int, epochs: int) -> dict[str, Any]:
+    import torch
+
     from custodes.models.resolve import load_torch
 
     models = [lora(load_torch("smollm2-135m"), 16) for _ in range(2)]
-    ours: list[float] = []
-    theirs: list[float] = []
+    ours: list[Clock] = []
+    theirs: list[Clock] = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
             ours += ppo_steps(models[0], steps, epochs, Path(folder) / f"ppo-{number}")
             theirs += grpo_steps(models[1], steps, epochs, Path(folder) / f"grpo-{number}")
-            print(f"round {number + 1}: {ours[-steps:]} {theirs[-steps:]}", file=sys.stderr)
-    return {
-        "epochs": epochs,
-        "ppo_seconds": [round(t, 2) for t in ours],
-        "grpo_seconds": [round(t, 2) for t in theirs],
-        "ratio": round(statistics.median(ours) / statistics.median(theirs), 3),
+    return {"epochs": epochs, "threads": torch.get_num_threads()} | {
+        name: {
+            "ppo": [round(t[at], 2) for t in ours],
+            "grpo": [round(t[at], 2) for t in theirs],
+            "ratio": round(
+                statistics.median(t[at] for t in ours) / statistics.median(t[at] for t in theirs), 3
+            ),
+        }
+        for at, name in enumerate(("seconds", "cpu_seconds"))
     }
 
 
@@ -231,13 +247,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--step-time", action="store_true")
     parser.add_argument("--overoptimisation", action="store_true")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=0, help="steps a round, or of a training")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     if options.step_time:
-        print(json.dumps(step_time(options.rounds, options.steps or 2, options.epochs)))
+        print(json.dumps(step_time(options.rounds, options.steps or 1, options.epochs)))
     if options.overoptimisation:
         with tempfile.TemporaryDirectory() as folder:
             rows = overoptimisation(options.seeds, options.steps or 60, tiny(Path(folder)))

@@ -59,7 +59,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 COLUMNS = {
-    "red_team": {"id", "prompt", "topic", "head", "model", "compliance", "selected", "response"},
+    "red_team": {"id", "prompt", "topic", "head", "model", "compliance", "selected", "responses"},
     "revisions": {"prompt", "response", "critiques", "revision", "before", "after", "messages"},
     "demonstrations": {"id", "kind", "messages"},
     "comparisons": {"id", "prompt", "response_a", "response_b"},
@@ -144,6 +144,35 @@ def test_the_same_call_does_nothing_again(
     assert digests(folder) == old
 
 
+def test_ppo_trains_on_the_reward_model_and_is_checked_before_its_first_step(
+    tiny_model_dir: Path, prompts: Path, tmp_path: Path
+) -> None:
+    raw = settings(tiny_model_dir, prompts, stages="preferences..rl", sham=False)
+    quick = {"steps": 2, "batch": 8, "evaluate_every": 1}
+    raw["rl"] = {"method": "ppo", "prompts": 8, "held_out": 4, "ppo": quick}
+    controls = {row["name"]: row for row in run(raw, tmp_path)["controls"]}
+    assert controls["ppo samples from its policy"]["passed"]
+    assert controls["reward does not depend on padding or batch"]["passed"]
+    # It compares the reward with the Experts on prompts that are trained on.
+    assert "reward-agrees-with-expert (" not in controls["ppo preflight"]["explanation"]
+    assert controls["ppo preflight"]["figures"]["passed"] >= 4
+
+
+@pytest.mark.parametrize(
+    ("sampler", "batch", "by_engine"),
+    [("auto", 32, False), ("auto", 80, True), ("torch", 64, False), ("engine", 32, True)],
+)
+def test_the_weights_are_loaded_anew_where_that_is_worth_it(
+    sampler: str, batch: int, by_engine: bool
+) -> None:
+    from custodes.constitution.config import ReinforcementOptions
+    from custodes.constitution.stages.learning import _by_engine
+    from custodes.training.rl.options import PpoOptions
+
+    options = ReinforcementOptions(sampler=sampler, ppo=PpoOptions(batch=batch))  # type: ignore[arg-type]
+    assert _by_engine(options, 48) is by_engine
+
+
 # Mistakes
 
 
@@ -213,7 +242,7 @@ def test_stages_can_be_given_as_a_span() -> None:
 # Kills
 
 KILLS = (
-    "red_team-first:2",
+    "red_team-first:1",
     "critiques-0:1",
     "checkpoints/1:2",
     "preferences-expert:1",

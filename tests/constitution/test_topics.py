@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from custodes.constitution.stages.red_team import _penetration, _select
+from custodes.constitution.stages.red_team import _correlation, _penetration, _select
 from custodes.constitution.stages.topics import agreement, classify_by_head, confusion, parse_topic
 from custodes.errors import DataError
 
@@ -74,8 +74,43 @@ def test_selection_is_balanced_and_takes_what_penetrates_first() -> None:
 def test_penetration_is_checked_on_answers_drawn_anew() -> None:
     rng = np.random.default_rng(0)
     chosen = set(range(30))
+    topics = [""] * 60
     luck = [float(v) for v in rng.uniform(0.3, 0.7, 60)]
-    assert _penetration(luck, chosen).passed is False
+    assert _penetration(luck, chosen, topics).passed is False
     real = [v - 0.3 * (i in chosen) for i, v in enumerate(luck)]
-    assert _penetration(real, chosen).passed is True
-    assert _penetration(real, set(range(60))).passed is None
+    assert _penetration(real, chosen, topics).passed is True
+    assert _penetration(real, set(range(60)), topics).passed is None
+
+
+def test_a_topic_that_is_easy_to_penetrate_is_no_penetrating_query() -> None:
+    """The selection takes more of an easy topic, and within the topics by luck."""
+    rng = np.random.default_rng(0)
+    topics = ["easy"] * 30 + ["hard"] * 30
+    values = [float(rng.uniform(0, 0.4)) + 0.5 * (topic == "hard") for topic in topics]
+    chosen = {*range(20), *range(30, 40)}
+    inside, outside = (
+        [v for i, v in enumerate(values) if (i in chosen) is k] for k in (True, False)
+    )
+    assert np.mean(inside) < np.mean(outside) - 0.1
+    assert _penetration(values, chosen, topics).passed is False
+
+
+def test_several_answers_select_where_one_is_luck() -> None:
+    """Queries differ less than the answers to each of them do."""
+    rng = np.random.default_rng(1)
+    shown = {1: 0, 8: 0}
+    for _ in range(20):
+        query = rng.normal(0, 0.05, 240)
+        again = [float(q + rng.normal(0, 0.15)) for q in query]
+        for n in shown:
+            means = [float(np.mean(q + rng.normal(0, 0.15, n))) for q in query]
+            control = _penetration(again, _select([""] * 240, means, 60), [""] * 240)
+            shown[n] += control.passed is True
+    assert shown[8] >= 16
+    assert shown[1] <= 12
+
+
+def test_how_much_the_selection_says_is_a_correlation() -> None:
+    assert _correlation([0.1, 0.2, None, 0.3], [0.2, 0.4, 0.9, 0.6]) == 1.0
+    assert _correlation([0.1, 0.1], [0.2, 0.3]) is None
+    assert _correlation([None, 0.1], [0.2, None]) is None

@@ -327,6 +327,26 @@ def test_another_engine_samples_and_is_checked(model: Any, tmp_path: Path) -> No
     assert controls["ppo samples from its policy"].passed is False
 
 
+def test_the_torch_engine_gives_the_tokens_it_sampled(
+    model: Any, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    """Through its texts a random model's samples come back as other tokens, far from its own."""
+    from custodes.models.resolve import load
+
+    loads = []
+
+    def make(folder: Path) -> Any:
+        loads.append(folder)
+        return load(str(tiny_model_dir), engine="torch", adapter=folder)
+
+    settings = replace(QUICK, batch=16, max_tokens=12)
+    result = train(model(), vowels, TRAIN, tmp_path, settings, held_out=HELD_OUT, sampler=make)
+    control = status(result)["ppo samples from its policy"]
+    assert control.passed, control.explanation
+    assert len(loads) == 1
+    assert not loads[0].exists()
+
+
 def test_a_reward_that_never_varies_is_caught(model: Any, tmp_path: Path) -> None:
     settings = replace(QUICK, preflight=True)
     result = train(model(), lambda c, t: [1.0] * len(t), TRAIN, tmp_path, settings)

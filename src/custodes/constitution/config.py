@@ -61,6 +61,9 @@ class RedTeamOptions:
         source: The queries: a shipped set, a file, or a ``datasets`` hub id.
         pool: Queries that are classified and tried, drawn at random; 0 takes all.
         queries: Queries that are selected, the same number for each topic.
+        samples: Answers to each query that the selection goes by; one is luck. It is checked on
+            another answer.
+        max_tokens: Longest of these answers, in tokens, if the Worker's are not shorter.
         classifier: What decides the topic: a head fitted on the labelled queries, a language
             model, or the labels in the file.
         model: A language model that classifies as well, to be compared; none by default.
@@ -70,6 +73,8 @@ class RedTeamOptions:
     source: str = "harm_adjacent"
     pool: Annotated[int, Field(ge=0)] = 0
     queries: Positive = 96
+    samples: Positive = 4
+    max_tokens: Positive = 24
     classifier: Literal["head", "model", "labels"] = "head"
     model: str | None = None
     least: Share = 0.4
@@ -204,6 +209,9 @@ class ReinforcementOptions:
         rounds: Rounds of preferences, reward model and reinforcement learning.
         prompts: Prompts to train on, at most; as many ask for help as among the preferences'.
         held_out: Prompts, of those not trained on, that measure the gold score on the way.
+        sampler: What samples PPO's completions: "torch", which has the weights at hand; "engine",
+            the Worker's engine, for which they are written and loaded anew at each step; or "auto",
+            the faster of the two.
         ppo: Options of PPO.
         trl: Options of GRPO and RLOO.
         dpo: Options of DPO.
@@ -213,6 +221,7 @@ class ReinforcementOptions:
     rounds: Positive = 1
     prompts: Positive = 128
     held_out: Annotated[int, Field(ge=0)] = 24
+    sampler: Literal["auto", "torch", "engine"] = "auto"
     ppo: PpoOptions = field(default_factory=PpoOptions)
     trl: RlOptions = field(default_factory=RlOptions)
     dpo: DpoOptions = field(default_factory=DpoOptions)

@@ -179,12 +179,30 @@ class AlignRun:
         )
 
     def samples(
-        self, purpose: str, checkpoint: Checkpoint, queries: Sequence[Query], n: int, seed: int
+        self,
+        purpose: str,
+        checkpoint: Checkpoint,
+        queries: Sequence[Query],
+        n: int,
+        seed: int,
+        *,
+        max_tokens: int | None = None,
     ) -> list[list[str]]:
-        """Answer each query ``n`` times with a checkpoint, in batches that are kept."""
+        """Answer each query ``n`` times with a checkpoint, in batches that are kept.
+
+        Args:
+            purpose: Names the file and the progress.
+            checkpoint: The weights that answer.
+            queries: The queries.
+            n: Answers to each.
+            seed: Seeds the batches.
+            max_tokens: Longest answer; as long as the Worker may answer by default.
+        """
         worker = self.worker(checkpoint)
         chats = [query.chat for query in queries]
-        sampling = replace(self.sampling, n=n, seed=seed)
+        sampling = replace(
+            self.sampling, n=n, seed=seed, max_tokens=max_tokens or self.sampling.max_tokens
+        )
         name = f"{worker.name}@{checkpoint.number}"
         try:
             return self.replies.texts(purpose, lambda: worker.serving, name, chats, sampling)

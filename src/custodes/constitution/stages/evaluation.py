@@ -36,7 +36,13 @@ from custodes.runs.lineage import Checkpoint
 from custodes.seeds import derive
 from custodes.statistics import Interval, bootstrap_mean
 
-__all__ = ["compare_models", "preferences_between", "win_rate"]
+__all__ = [
+    "compare_models",
+    "held_out_answers",
+    "held_out_prompts",
+    "preferences_between",
+    "win_rate",
+]
 
 
 def compare_models(run: AlignRun) -> StageResult:
@@ -49,7 +55,7 @@ def compare_models(run: AlignRun) -> StageResult:
         DataError: There are too few held-out prompts.
         RunError: The folder of the twin has no answers.
     """
-    sets = _prompts(run)
+    sets = held_out_prompts(run)
     models = _models(run)
     if len(models) < 2:
         raise DataError(
@@ -58,9 +64,9 @@ def compare_models(run: AlignRun) -> StageResult:
     answers: dict[str, dict[str, list[Answer]]] = {}
     seed = derive(run.config.seed, "report")
     for name, checkpoint in models.items():
-        answers[name] = _answers(run, name, checkpoint, sets, seed)
+        answers[name] = held_out_answers(run, name, checkpoint, sets, seed)
     again = derive(run.config.seed, "report", "again")
-    answers[AGAIN] = _answers(run, AGAIN, models["base"], sets, again)
+    answers[AGAIN] = held_out_answers(run, AGAIN, models["base"], sets, again)
     data = run.write("held_out", [
         {
             "model": name,
@@ -107,7 +113,12 @@ def _name(run: AlignRun, checkpoint: Checkpoint) -> str:
     return f"{kind} {number}" if run.config.rl.rounds > 1 else kind
 
 
-def _prompts(run: AlignRun) -> dict[str, list[Query]]:
+def held_out_prompts(run: AlignRun) -> dict[str, list[Query]]:
+    """Return the prompts of each set: the constitution's, requests for help, and look-alikes.
+
+    Raises:
+        DataError: A set has fewer than 2 prompts.
+    """
     options, topics = run.config.report, run.constitution.topics
     own = [
         query
@@ -135,7 +146,7 @@ def _spread(queries: Sequence[Query], count: int) -> list[Query]:
     return [rows[k][i] for i, k in sorted(places)[:count]]
 
 
-def _answers(
+def held_out_answers(
     run: AlignRun, name: str, checkpoint: Checkpoint, sets: Mapping[str, list[Query]], seed: int
 ) -> dict[str, list[Answer]]:
     """Answer each set and score the answers."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from custodes.constitution.config import ReinforcementOptions
 from custodes.constitution.context import HELPFULNESS, AlignRun, StageResult
 from custodes.constitution.stages.preferences import harm_queries, help_queries, read_preferences
 from custodes.control import Control
@@ -36,6 +37,11 @@ from custodes.training.sft import sft
 __all__ = ["number_of", "reinforce", "reward_folder", "supervise", "train_reward"]
 
 _WEIGHTS = "adapter_model.safetensors"
+
+_WORTH_LOADING = 3_300
+"""Tokens a step from which OpenVINO samples faster than torch on the same CPU.
+
+It must write and load the weights first (docs/measurements/align.md)."""
 
 
 def number_of(run: AlignRun, arm: str, number: int) -> int:
@@ -268,7 +274,7 @@ def _by_reward(
     def sampler(adapter: Path) -> LanguageModel:
         return load(worker.model, engine=worker.engine, adapter=adapter, like_checkpoints=True)
 
-    gold = _Gold(run, held_out)
+    gold = _Gold(run, [*train, *held_out])
     common: dict[str, Any] = {
         "gold": gold if held_out else None,
         "held_out": [query.chat for query in held_out],
@@ -288,13 +294,20 @@ def _by_reward(
             chats,
             folder,
             replace(options.ppo, **own),
-            sampler=sampler,
+            sampler=sampler if _by_engine(options, worker.max_tokens) else None,
             **common,
         )
     else:
         settings = replace(options.trl, **own)
         result = methods.train(options.method, policy, reward, chats, folder, settings, **common)
     return result.adapter, result.metrics(), list(result.controls)
+
+
+def _by_engine(options: ReinforcementOptions, max_tokens: int) -> bool:
+    """Whether the Worker's engine samples PPO's completions, and not torch."""
+    if options.sampler == "auto":
+        return options.ppo.batch * max_tokens >= _WORTH_LOADING
+    return options.sampler == "engine"
 
 
 def _prompts(run: AlignRun, seed: int) -> tuple[list[Query], list[Query]]:
@@ -326,9 +339,16 @@ class _Gold:
     final report are others.
     """
 
-    def __init__(self, run: AlignRun, held_out: Sequence[Query]) -> None:
+    def __init__(self, run: AlignRun, queries: Sequence[Query]) -> None:
+        """Make the score for the prompts of a training.
+
+        Args:
+            run: The run.
+            queries: All that it will be asked about: the held-out ones, and those trained on, on
+                which the preflight compares reward and gold.
+        """
         self._run = run
-        self._queries = {query.text: query for query in held_out}
+        self._queries = {query.text: query for query in queries}
 
     def __call__(self, chats: Sequence[Chat], completions: Sequence[str]) -> list[float]:
         """Return the compliance of each completion, in [0, 1]; 0 where the Expert abstains."""

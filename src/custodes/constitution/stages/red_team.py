@@ -23,9 +23,12 @@ __all__ = ["red_team"]
 def red_team(run: AlignRun) -> StageResult:
     """Classify the queries, try them on the starting model, and select those that penetrate it.
 
+    The selection goes by the mean compliance of several short answers. It is checked on one more
+    answer, which is the one that the next stage revises.
+
     Leaves data/red_team.jsonl: ``id``, ``prompt``, ``topic`` (as classified), ``label`` (of the
-    file), ``head``, ``model``, ``response``, ``compliance``, ``selected`` and ``first``, the
-    answer that the next stage revises.
+    file), ``head``, ``model``, ``responses`` (the short answers), ``compliance`` (their mean),
+    ``selected``, ``first`` (the answer that the next stage revises) and ``first_compliance``.
     """
     options, constitution = run.config.red_team, run.constitution
     queries = _queries(run, options)
@@ -35,17 +38,31 @@ def red_team(run: AlignRun) -> StageResult:
     topic_of = {"head": heads, "model": models, "labels": labels}[options.classifier]
     if not topics:
         topic_of = [""] * len(queries)
-    answers = run.samples("red_team-first", BASE, queries, 1, derive(run.config.seed, "penetrate"))
-    fresh = run.samples("red_team-second", BASE, queries, 1, derive(run.config.seed, "respond"))
-    values = _compliance(run, "red_team-ratings", queries, topic_of, [a[0] for a in answers])
-    again = _compliance(run, "red_team-ratings-2", queries, topic_of, [a[0] for a in fresh])
+    seed = run.config.seed
+    answers = run.samples(
+        "red_team-short",
+        BASE,
+        queries,
+        options.samples,
+        derive(seed, "penetrate"),
+        max_tokens=min(options.max_tokens, run.config.worker.max_tokens),
+    )
+    first = [one for (one,) in run.samples(
+        "red_team-first", BASE, queries, 1, derive(seed, "respond")
+    )]  # fmt: skip
+    columns = [
+        _compliance(run, f"red_team-ratings-{k}", queries, topic_of, [own[k] for own in answers])
+        for k in range(options.samples)
+    ]
+    values = [_mean(ratings) for ratings in zip(*columns, strict=True)]
+    again = _compliance(run, "red_team-ratings-first", queries, topic_of, first)
     selected = _select(topic_of, values, options.queries)
     if not selected:
         raise DataError(
             f"none of {len(queries)} queries is about {', '.join(topics) or 'anything'}",
             "name another red_team.source, or lower red_team.least",
         )
-    controls.append(_penetration(again, selected))
+    controls.append(_penetration(again, selected, topic_of))
     rows = [
         {
             "id": query.id,
@@ -54,10 +71,11 @@ def red_team(run: AlignRun) -> StageResult:
             "label": labels[i],
             "head": heads[i],
             "model": models[i],
-            "response": answers[i][0],
+            "responses": answers[i],
             "compliance": values[i],
             "selected": i in selected,
-            "first": fresh[i][0],
+            "first": first[i],
+            "first_compliance": again[i],
         }
         for i, query in enumerate(queries)
     ]
@@ -67,6 +85,8 @@ def red_team(run: AlignRun) -> StageResult:
         "unclassified": sum(topic is None for topic in topic_of),
         "selected": len(selected),
         "by_topic": {topic or "all": n for topic, n in counts.items()},
+        # Between what a query is selected by and an answer that the selection has not seen.
+        "correlation": _correlation(values, again),
         "data": run.write("red_team", rows),
     }
     return StageResult(facts, controls)
@@ -110,6 +130,20 @@ def _compliance(
     return values
 
 
+def _mean(ratings: Sequence[float | None]) -> float | None:
+    """Return the mean of the ratings that there are."""
+    there = [rating for rating in ratings if rating is not None]
+    return round(float(np.mean(there)), 4) if there else None
+
+
+def _correlation(one: Sequence[float | None], two: Sequence[float | None]) -> float | None:
+    """Return the correlation of two ratings of the same queries; None where they do not vary."""
+    both = [(a, b) for a, b in zip(one, two, strict=True) if a is not None and b is not None]
+    if len(both) < 2 or any(len(set(column)) < 2 for column in zip(*both, strict=True)):
+        return None
+    return round(float(np.corrcoef(np.array(both).T)[0, 1]), 4)
+
+
 def _measure(constitution: Constitution, topic: str) -> str:
     principles = constitution.of(topic)
     return principles[0].measure if principles else ""
@@ -128,14 +162,22 @@ def _select(topics: Sequence[str | None], values: Sequence[float | None], count:
     return selected
 
 
-def _penetration(again: Sequence[float | None], selected: set[int]) -> Control:
-    """Check on answers drawn anew that the selected queries penetrate better than the others.
+def _penetration(
+    again: Sequence[float | None], selected: set[int], topics: Sequence[str | None]
+) -> Control:
+    """Check on another answer that the selected queries penetrate better than the others do.
 
-    On the answers they were selected by, they do by construction.
+    On the answers they were selected by, they do by construction. Queries are compared with those
+    of their own topic: topics differ, and give different shares of their queries.
     """
     name = "selected queries penetrate the starting model"
-    inside = [v for i, v in enumerate(again) if i in selected and v is not None]
-    outside = [v for i, v in enumerate(again) if i not in selected and v is not None]
+    inside: list[float] = []
+    outside: list[float] = []
+    for topic in {topic for topic in topics if topic is not None}:
+        own = [i for i, one in enumerate(topics) if one == topic and again[i] is not None]
+        mean = float(np.mean([again[i] for i in own])) if own else 0.0
+        for i in own:
+            (inside if i in selected else outside).append(float(again[i] or 0.0) - mean)
     if min(len(inside), len(outside)) < 8:
         return Control.not_tested(
             name, f"{len(inside)} selected and {len(outside)} other queries have a rating"
@@ -143,12 +185,12 @@ def _penetration(again: Sequence[float | None], selected: set[int]) -> Control:
     from scipy.stats import ttest_ind
 
     test = ttest_ind(inside, outside, equal_var=False, alternative="less")
-    mine, others = float(np.mean(inside)), float(np.mean(outside))
+    change = float(np.mean(inside) - np.mean(outside))
     return Control(
         name,
         bool(test.pvalue < 0.05),
-        f"on answers drawn anew, compliance is {mine:.2f} on the {len(inside)} selected queries "
-        f"and {others:.2f} on the {len(outside)} others (one-sided p = {test.pvalue:.2g}, at most "
-        ".05)",
-        {"selected": mine, "others": others, "p": float(test.pvalue)},
+        f"on an answer that the selection has not seen, compliance on the {len(inside)} selected "
+        f"queries is {change:+.3f} from that on the {len(outside)} others of their topics "
+        f"(one-sided p = {test.pvalue:.2g}, at most .05)",
+        {"change": change, "p": float(test.pvalue), "n": len(inside) + len(outside)},
     )

@@ -104,17 +104,20 @@ def invariance_control(
     """Compare batched scores with those of single answers without any padding.
 
     The single ones come from the model's own forward pass, which knows nothing of batches, rows or
-    shared prompts. Batches are padded on the right, as scores are computed, and on the left.
+    shared prompts. Batches are padded on the right, as scores are computed, and on the left. All of
+    them use the same kernel of attention: two kernels round bf16 differently, by more than scores
+    of a small model spread.
     """
     few = list(range(len(responses)))[: _PROBED * 4]
     # The shortest and the longest together need the most padding.
     few.sort(key=lambda i: len(responses[i]))
     few = [*few[: _PROBED // 2], *few[-_PROBED // 2 :]] if len(few) > _PROBED else few
     sequences = model.encode([chats[i] for i in few], [responses[i] for i in few])
-    alone = np.array([_alone(model, sequences, i) for i in range(len(few))])
-    together = model.raw(sequences)
-    backwards = model.raw(sequences.at(range(len(few))[::-1]))[::-1]
-    left = _left_padded(model, sequences)
+    with model.computing():
+        alone = np.array([_alone(model, sequences, i) for i in range(len(few))])
+        together = model.raw(sequences)
+        backwards = model.raw(sequences.at(range(len(few))[::-1]))[::-1]
+        left = _left_padded(model, sequences)
     spread = max(float(alone.std()), 1e-6)
     gaps = {
         name: float(np.abs(scores - alone).max()) / spread

@@ -85,10 +85,9 @@ class Sampler:
         """Sample ``sampling.n`` completions of each prompt."""
         lora = self._policy.lora
         prompts = [tuple(ids) for ids in encode_chats(lora.tokenizer, chats)]
-        if self._make is None:
+        rows = None if self._make is None else self._by_engine(chats, sampling)
+        if rows is None:
             rows = self._by_torch(prompts, sampling)
-        else:
-            rows = self._by_engine(chats, sampling)
         owners = [i for i, own in enumerate(rows) for _ in own]
         completions = [tuple(row) for own in rows for row in own]
         return Rollouts(
@@ -112,14 +111,23 @@ class Sampler:
         finally:
             lora.model.train(training)
 
-    def _by_engine(self, chats: Sequence[Chat], sampling: Sampling) -> list[list[list[int]]]:
-        """Sample texts, and encode them: other engines give no token ids."""
+    def _by_engine(self, chats: Sequence[Chat], sampling: Sampling) -> list[list[list[int]]] | None:
+        """Sample texts, and encode them: other engines give no token ids.
+
+        Returns:
+            None where the engine is torch. The policy itself is there already, and it gives the
+            tokens that were sampled: a text is not always encoded as the tokens it came from.
+        """
         lora = self._policy.lora
         assert self._make is not None
         self.served = None  # Its memory is free before the next one is loaded.
         lora.save(self._folder)
         self.served = self._make(self._folder)
         self.engine = self.served.engine
+        if self.engine == "torch":
+            self._make = self.served = None
+            shutil.rmtree(self._folder)
+            return None
         answers = self.served.generate(chats, sampling)
         shutil.rmtree(self._folder)
         ids = iter(encode_texts(lora.tokenizer, [text for own in answers for text in own]))
