@@ -99,8 +99,6 @@ def table(result: dict[str, Any]) -> list[str]:
         lines.append(f"{arm['arm']}{drifted}{pairs}")
         for name, row in arm["quantities"].items():
             lines.append(f"  {name}: {figures(name, row)}")
-        for name, row in arm.get("unvalidated", {}).items():
-            lines.append(f"  ({name}, not valid: {figures(name, row)})")
     return lines
 
 
