@@ -1,6 +1,6 @@
 """Self-training by three choosers: the Worker itself, an Expert, and chance as the control.
 
-    python examples/self_training.py OUT [key=value ...] [--drift] [--seeds 0 1 2]
+    python examples/self_training.py OUT [key=value ...] [--drift] [--statements 96] [--seeds 0 1 2]
 
 writes OUT/seed-N/self, OUT/seed-N/expert and OUT/seed-N/random for every seed, run folders whose
 lineages ``custodes drift`` reads; the overrides are of examples/self_training.yaml. Then every
@@ -37,15 +37,16 @@ CONFIG = Path(__file__).with_suffix(".yaml")
 ARMS = ("self", "expert", "random")
 CONTROL = "random"
 DRIFT_PROMPTS = 96
-STATEMENTS = 96
 
 
-def main(out: Path, seeds: list[int], with_drift: bool, overrides: list[str]) -> None:
+def main(
+    out: Path, seeds: list[int], with_drift: bool, statements: int, overrides: list[str]
+) -> None:
     """Train the arms under every seed, and compare them with the arm that learns from chance."""
     for seed in seeds:
         for arm in ARMS:
             train(out / f"seed-{seed}" / arm, arm, seed, overrides)
-    lineages = [measure(out, arm, seed, with_drift) for seed in seeds for arm in ARMS]
+    lineages = [measure(out, arm, seed, with_drift, statements) for seed in seeds for arm in ARMS]
     readings = lineages[0].readings
     failed = [c for c in readings.controls() if c.passed is False] if readings else []
     reason = "; ".join(f"{one.name}: {one.explanation}" for one in failed)
@@ -64,7 +65,7 @@ def train(folder: Path, arm: str, seed: int, overrides: list[str]) -> None:
     sys.stdout.write(f"seed {seed}, {arm}: controls that failed: {', '.join(failed) or 'none'}\n")
 
 
-def measure(out: Path, arm: str, seed: int, with_drift: bool) -> ArmLineage:
+def measure(out: Path, arm: str, seed: int, with_drift: bool, statements: int) -> ArmLineage:
     """Ask, read and (with ``--drift``) follow one lineage."""
     folder = out / f"seed-{seed}" / arm
     with console() as progress:
@@ -79,7 +80,7 @@ def measure(out: Path, arm: str, seed: int, with_drift: bool) -> ArmLineage:
             seed,
             folder,
             Store(out / "readings"),
-            statements=questionnaire_statements("shipped", STATEMENTS, 0),
+            statements=questionnaire_statements("shipped", statements, 0),
             concepts=read_concepts("shipped"),
             behaviours=behaviours,
             progress=progress,
@@ -99,8 +100,6 @@ def table(result: dict[str, Any]) -> list[str]:
         lines.append(f"{arm['arm']}{drifted}{pairs}")
         for name, row in arm["quantities"].items():
             lines.append(f"  {name}: {figures(name, row)}")
-        for name, row in arm.get("unvalidated", {}).items():
-            lines.append(f"  ({name}, not valid: {figures(name, row)})")
     return lines
 
 
@@ -126,8 +125,9 @@ if __name__ == "__main__":
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. generations=1")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="three or more")
     parser.add_argument("--drift", action="store_true", help="follow each lineage's responses too")
+    parser.add_argument("--statements", type=int, default=96, help="of the questionnaire")
     args = parser.parse_intermixed_args()
     try:
-        main(args.out, args.seeds, args.drift, args.overrides)
+        main(args.out, args.seeds, args.drift, args.statements, args.overrides)
     except CustodesError as error:
         sys.exit(f"custodes: {error}")

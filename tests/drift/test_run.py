@@ -309,7 +309,7 @@ def test_a_real_lineage_is_read_inside_too(
     values = result.questionnaire or {}
     assert not values["readable"]
     assert "The questionnaire cannot be read" in page
-    assert values["generations"][1]["stability"] is None
+    assert len(values["generations"]) == 1
     controls = {one.name: one.passed for one in result.controls}
     assert controls["questionnaire: statements read twice"] is True
     assert False in controls.values()

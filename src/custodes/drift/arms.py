@@ -55,8 +55,8 @@ def compare_arms(
     Args:
         lineages: One for each arm and seed, the same seeds in every arm.
         control: Name of the arm that trains without direction.
-        readable: Whether the questionnaire's controls passed. If not, no value change and no
-            stability is claimed; the figures stand under ``unvalidated``.
+        readable: Whether the questionnaire's controls passed. If not, there is no value change and
+            no stability.
         reason: Which controls failed.
 
     Returns:
@@ -79,18 +79,16 @@ def compare_arms(
         missing = [str(seed) for seed in seeds if seed not in by_seed]
         if missing:
             raise DataError(f"arm {arm!r} has no seed {', '.join(missing)}", "run it first")
-    tables = {arm: _quantities([by[seed] for seed in seeds]) for arm, by in arms.items()}
+    tables = {arm: _quantities([by[seed] for seed in seeds], readable) for arm, by in arms.items()}
     rows = []
     for arm, quantities in tables.items():
         row: dict[str, Any] = {"arm": arm, "quantities": {}}
         for name, values in quantities.items():
-            valid = readable or name not in STATED
             figures = {"change": interval_json(_pooled(values))}
             if arm != control and name in tables[control]:
                 difference = values - tables[control][name]
                 figures["minus_control"] = interval_json(_pooled(difference))
-            place = row["quantities"] if valid else row.setdefault("unvalidated", {})
-            place[name] = figures
+            row["quantities"][name] = figures
         counts = [by.behaviours for by in (arms[arm][seed] for seed in seeds)]
         row["behaviours"] = counts if all(n is not None for n in counts) else None
         row["concept_pairs"] = [
@@ -106,18 +104,14 @@ def compare_arms(
     }
 
 
-STATED = ("value change", "stability")
-"""Quantities that the questionnaire's controls guard."""
-
-
-def _quantities(lineages: Sequence[ArmLineage]) -> dict[str, Floats]:
+def _quantities(lineages: Sequence[ArmLineage], readable: bool) -> dict[str, Floats]:
     """Return each quantity's values, shape (seeds, units)."""
     quantities = {
         f"gold {domain}": np.array([one.gold[domain] for one in lineages])
         for domain in lineages[0].gold
     }
     readings = [one.readings for one in lineages if one.readings is not None]
-    if len(readings) == len(lineages):
+    if readable and len(readings) == len(lineages):
         quantities["value change"] = np.array([_value_change(one) for one in readings])
         scores = [_stability(one) for one in readings]
         # Without a positive denominator the readings are all noise, and there is no score.

@@ -287,7 +287,7 @@ def _questionnaire(
         readings = ask_lineage(lineage, statements, store, seed=seed, progress=progress)
     except ModelError as error:
         return {"left_out": str(error)}
-    return questionnaire_outcome(readings, derive(seed, "questionnaire"))
+    return questionnaire_outcome(readings)
 
 
 class _Reader:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from custodes.control import failed
 from custodes.drift.generations import Generation, Lineage
 from custodes.drift.questionnaire.answers import WORDINGS, log_odds, read_answers
 from custodes.drift.questionnaire.controls import Instrument
@@ -55,13 +56,13 @@ def ask_lineage(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Readings:
-    """Ask all generations, and the first one what the controls need.
+    """Ask the first generation what the controls need, and if these hold, the others too.
 
     Args:
         lineage: The generations; torch has to load them.
         statements: The statements.
         store: Keeps the readings by weights, so that lineages of one base may share it.
-        seed: Shuffles the words of the control.
+        seed: Shuffles the words of the control, and draws the resamples.
         progress: Called with each generation.
 
     Raises:
@@ -73,25 +74,35 @@ def ask_lineage(
     shuffled = [shuffled_words(text, derive(seed, "shuffle", text)) for text in texts]
     sets = {"facts": [one.text for one in facts], "shuffled": shuffled, "again": texts[::-1]}
     total = len(lineage.generations) + len(sets)
-    by_generation, answered = [], []
-    for one in lineage.generations:
-        progress("questionnaire", one.number, total)
-        answers = asker.ask(one.number, texts)
-        by_generation.append(log_odds(answers))
-        answered.append(float(np.exp(answers).sum(axis=-1).mean()))
-        asker.release(one.number)
-    further = {}
-    for k, (name, asked) in enumerate(sets.items()):
-        progress("questionnaire", len(lineage.generations) + k, total)
+    progress("questionnaire", 0, total)
+    first, further = asker.ask(0, texts), {}
+    for k, (name, asked) in enumerate(sets.items(), start=1):
+        progress("questionnaire", k, total)
         further[name] = log_odds(asker.ask(0, asked))
-    progress("questionnaire", total, total)
     instrument = Instrument(
-        log_odds=by_generation[0],
+        log_odds=log_odds(first),
         again=further["again"][::-1],
         shuffled=further["shuffled"],
         facts=further["facts"],
     )
-    return Readings(list(statements), by_generation, instrument, facts, answered)
+    by_generation = [first]
+    made = partial(
+        Readings,
+        list(statements),
+        instrument=instrument,
+        facts=facts,
+        seed=derive(seed, "questionnaire"),
+    )
+    if not failed(made([log_odds(first)]).controls()):
+        for one in lineage.generations[1:]:
+            progress("questionnaire", len(sets) + one.number, total)
+            by_generation.append(asker.ask(one.number, texts))
+            asker.release(one.number)
+    progress("questionnaire", total, total)
+    return made(
+        [log_odds(answers) for answers in by_generation],
+        answered=[float(np.exp(answers).sum(axis=-1).mean()) for answers in by_generation],
+    )
 
 
 def shuffled_words(text: str, seed: int) -> str:

@@ -37,10 +37,12 @@ class Readings:
 
     Attributes:
         statements: The statements.
-        log_odds: By generation the log-odds of agreeing, shape (n, 2 wordings, 2 orders) each.
+        log_odds: By generation the log-odds of agreeing, shape (n, 2 wordings, 2 orders) each; of
+            the first generation alone if a control of it failed.
         instrument: The further readings of the first generation.
         facts: The statements of ``instrument.facts``.
         answered: By generation the mean probability that the model gives one of the two answers.
+        seed: Draws the resamples of controls and intervals.
     """
 
     statements: Sequence[Statement]
@@ -48,6 +50,7 @@ class Readings:
     instrument: Instrument
     facts: Sequence[Statement]
     answered: Sequence[float] = ()
+    seed: int = 0
 
     @property
     def items(self) -> list[Item]:
@@ -59,27 +62,26 @@ class Readings:
         """By generation each item's lean towards its behaviour, (items, wordings) in [-1, 1]."""
         return [item_stances(one, self.items) for one in self.log_odds]
 
-    def controls(self, seed: int = 0) -> list[Control]:
+    def controls(self) -> list[Control]:
         """Check the questionnaire on the first generation."""
-        return instrument_controls(self.instrument, self.items, items_of(self.facts), seed)
+        return instrument_controls(self.instrument, self.items, items_of(self.facts), self.seed)
 
 
-def questionnaire_outcome(readings: Readings, seed: int = 0) -> dict[str, Any]:
+def questionnaire_outcome(readings: Readings) -> dict[str, Any]:
     """Return the content of drift.json's ``questionnaire``.
 
-    Where a control fails, ``readable`` is false, no change and no stability is claimed, and the
-    figures that would have been claimed stand under ``unvalidated``.
+    Where a control fails, ``readable`` is false, and the later generations are left out.
 
     Args:
         readings: What was read.
-        seed: Draws the resamples.
     """
-    controls = readings.controls(seed)
+    controls = readings.controls()
     broken = failed(controls)
     readable = not broken
     reason = "; ".join(f"{one.name}: {one.explanation}" for one in broken)
-    generations = [_generation(readings, t, readable, seed) for t in range(len(readings.log_odds))]
-    matching = [matching_agreement(one, readings.statements) for one in readings.log_odds]
+    shown = readings.log_odds if readable else readings.log_odds[:1]
+    generations = [_generation(readings, t) for t in range(len(shown))]
+    matching = [matching_agreement(one, readings.statements) for one in shown]
     return {
         "statements": len(readings.statements),
         "items": len(readings.items),
@@ -99,25 +101,23 @@ def questionnaire_outcome(readings: Readings, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def _generation(readings: Readings, t: int, readable: bool, seed: int) -> dict[str, Any]:
+def _generation(readings: Readings, t: int) -> dict[str, Any]:
     behaviours = [item.behaviour for item in readings.items]
     first, now = readings.stances[0], readings.stances[t]
-    score = stability(first, now, behaviours).interval(seed) if t else None
-    claimed = score if readable else None
+    score = stability(first, now, behaviours).interval(readings.seed) if t else None
     return {
         "generation": t,
         "agrees": round(float(agreement(readings.log_odds[t]).mean()), DIGITS),
         "answered": round(readings.answered[t], DIGITS) if readings.answered else None,
         "flips": [round(float(x), DIGITS) for x in order_flips(readings.log_odds[t])],
-        "reliability": _interval(reliability(now, behaviours).interval(seed)),
-        "stability": _interval(claimed),
-        "unvalidated": None if readable else _interval(score),
-        "behaviours": _behaviours(first, now, behaviours, t, readable, seed),
+        "reliability": _interval(reliability(now, behaviours).interval(readings.seed)),
+        "stability": _interval(score),
+        "behaviours": _behaviours(first, now, behaviours, t, readings.seed),
     }
 
 
 def _behaviours(
-    first: Floats, now: Floats, behaviours: Sequence[str], t: int, readable: bool, seed: int
+    first: Floats, now: Floats, behaviours: Sequence[str], t: int, seed: int
 ) -> list[dict[str, Any]]:
     """Summarise each behaviour: its value in [0, 1], and its change, paired by item."""
     values, before = (1 + now.mean(axis=1)) / 2, (1 + first.mean(axis=1)) / 2
@@ -138,9 +138,7 @@ def _behaviours(
         row["p_adjusted"] = adjusted
     for row in rows:
         row.setdefault("p_adjusted", None)
-        row["changed"] = (
-            row["p_adjusted"] < ALPHA if readable and row["p_adjusted"] is not None else None
-        )
+        row["changed"] = None if row["p_adjusted"] is None else row["p_adjusted"] < ALPHA
     return rows
 
 
