@@ -61,7 +61,7 @@ def train(folder: Path, arm: str, seed: int, overrides: list[str]) -> None:
     with console() as progress:
         summary = self_train(config, folder, progress=progress)
     write_report(folder)
-    failed = [control["name"] for control in summary["controls"] if not control["ok"]]
+    failed = [control["name"] for control in summary["controls"] if control["passed"] is False]
     sys.stdout.write(f"seed {seed}, {arm}: controls that failed: {', '.join(failed) or 'none'}\n")
 
 
