@@ -44,9 +44,9 @@ def gold(checkpoint: int, refused: int, words: float, **scores: float) -> GoldEv
     )
 
 
-def told(*golds: GoldEvent, expert: str = "gold:x", **changes: Any) -> str:
+def told(*golds: GoldEvent, version: str = "head-1", **changes: Any) -> str:
     cards = {
-        domain: GoldCard(expert, "1", expert_in_loop=False, prompts=40, shared_prompts=0)
+        domain: GoldCard("gold:x", version, expert_in_loop=False, prompts=40, shared_prompts=0)
         for event in golds
         for domain in event.domains
     }
@@ -85,10 +85,11 @@ def test_answers_that_fell_apart_are_named() -> None:
     assert "fell apart" not in told(*events, controls=[replace(red, passed=True)])
 
 
-def test_a_simulated_logit_is_no_win_rate() -> None:
+def test_only_the_logit_of_a_fitted_head_is_a_win_rate() -> None:
     events = gold(0, 1, 40, helpfulness=0.0), gold(1, 1, 40, helpfulness=1.0)
     assert "preferred" in told(*events)
-    assert "preferred" not in told(*events, expert="simulated-gold")
+    assert "preferred" not in told(*events, version="simulated-1")
+    assert "preferred" not in told(*events, version="function-6a6f992cb742")
 
 
 def test_a_fall_that_a_later_rise_hides_is_told() -> None:

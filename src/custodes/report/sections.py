@@ -238,7 +238,9 @@ def _perturbations(summary: Row) -> list[Row]:
 def perturbation_rows(summary: Row) -> Shown:
     """List each domain's recovery from each perturbation, with the numbers in the chart."""
     numbers = {row["name"]: i for i, row in enumerate(_perturbations(summary), start=1)}
-    rows = [{**row, "number": numbers[row["name"]]} for row in summary["perturbations"]]
+    rows = [
+        {"misled": [], **row, "number": numbers[row["name"]]} for row in summary["perturbations"]
+    ]
     return shown(rows, ROWS)
 
 
@@ -257,6 +259,8 @@ def retrain_rows(summary: Row) -> Shown:
     return shown(
         [
             {
+                # A run that an earlier version summarised lacks these.
+                **{"evidence": None, "needless": False, "gold": []},
                 **row,
                 "served": row["served"],
                 "moved": row["metrics"].get("weights_moved"),

@@ -19,7 +19,7 @@ from custodes.oversight.gold.panel import (
     Quantity,
     quantity_change,
 )
-from custodes.oversight.gold.score import GoldMeasurement, SimulatedScorer, gold_change
+from custodes.oversight.gold.score import GoldMeasurement, gold_change
 from custodes.oversight.log import History
 from custodes.oversight.summary.decisions import Decision
 from custodes.statistics import Interval
@@ -47,7 +47,8 @@ class Effect:
         dip: The lowest change at a checkpoint in between, with its interval and the checkpoint, if
             it is a fall below the last one.
         win_rate: How often the gold Expert prefers a new answer to an old one where their scores
-            differ by the mean change; None where its logits have no such meaning.
+            differ by the mean change; None where it is no fitted head, so that its logits have no
+            such meaning.
     """
 
     domain: str
@@ -143,7 +144,8 @@ def _effects(history: History) -> Iterator[Effect]:
     for domain, now in last.items():
         change = gold_change(first[domain], now).change
         direction = _direction(change)
-        simulated = domain in cards and cards[domain].expert == SimulatedScorer.NAME
+        # A difference of logits is a preference by the fit of a head, and of nothing else.
+        fitted = domain in cards and cards[domain].version.startswith("head-")
         yield Effect(
             domain=domain,
             change=change.mean,
@@ -151,7 +153,7 @@ def _effects(history: History) -> Iterator[Effect]:
             direction=direction,
             share=_share(first[domain], now, direction),
             dip=_dip(history, domain, change),
-            win_rate=None if simulated else 1 / (1 + math.exp(-change.mean)),
+            win_rate=1 / (1 + math.exp(-change.mean)) if fitted else None,
         )
 
 
