@@ -85,9 +85,10 @@ def no_pairs(original: Any) -> Any:
 
 
 def leaking(original: Any) -> Any:
-    def teacher(config: Any, queries: Any, experts: Any, progress: Any) -> Any:
-        gold = build._prompts(config.gold.sources, config, "gold")
-        return original(config, gold, experts, progress)
+    def teacher(config: Any, queries: Any, experts: Any, progress: Any, own: Any) -> Any:
+        del queries
+        gold = build._prompts(config.gold.sources, experts, "gold")
+        return original(config, gold, experts, progress, own)
 
     return teacher
 

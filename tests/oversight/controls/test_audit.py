@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -13,7 +14,8 @@ from custodes.experts.expert import Expert, Rating
 from custodes.experts.null import SimulatedExpert
 from custodes.oversight.build import build_roles
 from custodes.oversight.config import OverseeConfig
-from custodes.oversight.controls.audit import audit
+from custodes.oversight.controls import audit as audit_module
+from custodes.oversight.controls.audit import _in_domain, audit
 from custodes.oversight.log import History
 from custodes.oversight.loop import Roles
 from custodes.progress import silent
@@ -106,3 +108,29 @@ def test_a_log_without_ratings_is_not_tested(roles: Roles, sound: History, tmp_p
     del tmp_path
     bare = replace(sound, steps=(), golds=())
     assert {c.passed for c in audit(roles, bare)} <= {None, True}
+
+
+@pytest.mark.parametrize(("recognised", "passed"), [(20, True), (11, None), (4, False)])
+def test_few_queries_with_other_words_may_be_chance(
+    monkeypatch: pytest.MonkeyPatch,
+    roles: Roles,
+    sound: History,
+    recognised: int,
+    passed: bool | None,
+) -> None:
+    class Classifier:
+        recall: ClassVar[dict[str, float]] = {"helpfulness": 0.72, "harmlessness": 0.72}
+
+        def __init__(self, examples: Any) -> None:
+            del examples
+
+        def predict(self, texts: Sequence[str]) -> list[str]:
+            return ["helpfulness"] * recognised + ["harmlessness"] * (len(texts) - recognised)
+
+    queries = [
+        Query(f"q{i}", ({"role": "user", "content": f"{i}?"},), "helpfulness") for i in range(24)
+    ]
+    step = replace(sound.steps[0], queries=tuple(queries), ratings={})
+    monkeypatch.setattr(audit_module, "DomainClassifier", Classifier)
+    rows = _in_domain(roles, replace(sound, steps=(step,)))
+    assert [c.passed for c in rows if c.name.endswith("helpfulness")] == [passed]

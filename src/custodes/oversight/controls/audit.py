@@ -36,6 +36,8 @@ TOLERANCE = 0.05
 """How far a rating may be off when the same answer is rated again in another batch."""
 OUT_OF_DOMAIN = 0.25
 """Share of a User's queries that may be of another domain, beyond the classifier's errors."""
+CHANCE = 0.05
+"""Too small a share of recognised queries is a failure where its p is at most this."""
 LEAST_CORRELATION = 0.2
 """An Expert whose correlation with the gold score is below this does not measure its domain."""
 
@@ -186,6 +188,8 @@ def _ranks(
 
 def _in_domain(roles: Audited, history: History) -> Iterator[Control]:
     """Classify the queries of the log by their words, learnt from the gold prompts."""
+    from scipy.stats import binom
+
     name = "User asks in the domain"
     examples = {d: [query.text for query in qs] for d, qs in roles.gold.queries.items()}
     if len(examples) < 2 or min(map(len, examples.values())) < 4 * FOLDS:
@@ -202,12 +206,15 @@ def _in_domain(roles: Audited, history: History) -> Iterator[Control]:
         if len(texts) < 2 * FOLDS:
             yield Control.not_tested(f"{name}: {domain}", f"{len(texts)} queries were asked in it")
             continue
-        share = sum(d == domain for d in classifier.predict(sorted(texts))) / len(texts)
-        least = classifier.accuracy - OUT_OF_DOMAIN
-        yield Control(
-            f"{name}: {domain}",
-            share >= least,
+        recognised = sum(d == domain for d in classifier.predict(sorted(texts)))
+        share, recall = recognised / len(texts), classifier.recall[domain]
+        least = recall - OUT_OF_DOMAIN
+        # Few queries can have other words by chance.
+        p = float(binom.cdf(recognised, len(texts), max(0.0, least)))
+        text = (
             f"{share:.0%} of {len(texts)} queries have the words of their domain; of prompts known "
-            f"to be of theirs {classifier.accuracy:.0%} have (at least {least:.0%} must)",
-            {"share": share, "accuracy": classifier.accuracy, "queries": len(texts)},
+            f"to be of it {recall:.0%} have (at least {least:.0%} must, p = {p:.2g})"
         )
+        passed = True if share >= least else False if p <= CHANCE else None
+        figures = {"share": share, "recall": recall, "queries": len(texts), "p": p}
+        yield Control(f"{name}: {domain}", passed, text, figures)

@@ -16,14 +16,14 @@ class DomainClassifier:
         examples: By domain, texts of it: two or more domains, each with five or more texts.
 
     Attributes:
-        accuracy: Balanced accuracy in five-fold cross-validation, in [0, 1]: how far predictions
-            can be trusted.
+        recall: By domain, the share of its texts that five-fold cross-validation recognises, in
+            [0, 1]: how far predictions can be trusted.
+        accuracy: Their mean, the balanced accuracy.
     """
 
     def __init__(self, examples: Mapping[str, Sequence[str]]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
-        from sklearn.metrics import balanced_accuracy_score
         from sklearn.model_selection import cross_val_predict
         from sklearn.pipeline import make_pipeline
 
@@ -34,7 +34,11 @@ class DomainClassifier:
             LogisticRegression(C=10.0, class_weight="balanced"),
         )
         predictions = cross_val_predict(self._model, texts, domains, cv=FOLDS)
-        self.accuracy = float(balanced_accuracy_score(domains, predictions))
+        right: dict[str, list[bool]] = {domain: [] for domain in examples}
+        for domain, predicted in zip(domains, predictions, strict=True):
+            right[domain].append(domain == predicted)
+        self.recall = {domain: sum(own) / len(own) for domain, own in right.items()}
+        self.accuracy = sum(self.recall.values()) / len(self.recall)
         self._model.fit(texts, domains)
 
     def predict(self, texts: Sequence[str]) -> list[str]:
