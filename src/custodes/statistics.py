@@ -84,7 +84,7 @@ def crossed_mean(values: ArrayLike, level: float = 0.95) -> Interval:
     two-way layout with one value a cell: the variance of the mean comes from the mean squares
     (Searle, Casella and McCulloch, "Variance Components", 1992, chapter 4), and its degrees of
     freedom from Satterthwaite, Biometrics Bulletin 2(6), 1946. Over 96 prompts a 95% interval
-    covers in 92 to 96% of draws with three seeds, and in 89 to 97% with two, however much seeds
+    covers in 92 to 99% of draws with three seeds, and in 89 to 98% with two, by how much seeds
     differ.
 
     Args:

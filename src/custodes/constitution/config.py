@@ -211,7 +211,7 @@ class ReinforcementOptions:
         held_out: Prompts, of those not trained on, that measure the gold score on the way.
         sampler: What samples PPO's completions: "torch", which has the weights at hand; "engine",
             the Worker's engine, for which they are written and loaded anew at each step; or "auto",
-            the faster of the two.
+            which goes by an estimate of what is faster (docs/measurements/align.md).
         ppo: Options of PPO.
         trl: Options of GRPO and RLOO.
         dpo: Options of DPO.

@@ -50,14 +50,19 @@ class ModelWorker:
         return self._checkpoint
 
     @cached_property
+    def _named(self) -> tuple[str, Path | None]:
+        # Once: a name on the hub is looked up there.
+        return split_adapter(self.name)
+
+    @property
     def base(self) -> str:
         """Name of the model that is trained, without the adapter that ``name`` may bring."""
-        return split_adapter(self.name)[0]
+        return self._named[0]
 
     @property
     def adapter(self) -> Path | None:
         """The adapter that answers now; None where the base answers alone."""
-        return self._checkpoint.adapter or split_adapter(self.name)[1]
+        return self._checkpoint.adapter or self._named[1]
 
     @cached_property
     def serving(self) -> LanguageModel:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from markupsafe import Markup
 
 from custodes.errors import RunError
 from custodes.report.align_charts import PlanePoint, plane_chart, steps_chart
-from custodes.report.page import render
+from custodes.report.page import read_output, render
 from custodes.runs.files import write_atomic
 
 __all__ = ["CURVES", "render_align", "write_align_report"]
@@ -42,13 +41,7 @@ def write_align_report(folder: Path) -> Path:
         RunError: The folder has no alignment, it is damaged, or the report cannot be written.
     """
     path = folder / "report.html"
-    try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"cannot read {folder / 'summary.json'}", "run custodes align again"
-        ) from error
-    write_atomic(path, render_align(summary))
+    write_atomic(path, render_align(read_output(folder / "summary.json", "align")))
     return path
 
 

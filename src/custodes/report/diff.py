@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,19 +42,12 @@ def write_diff_report(folder: Path) -> Path:
     """
     path, contrast = folder / "report.html", folder / "contrast.json"
     written = render_diff(
-        _read(folder / "diff.json"),
-        _read(folder / "map.json"),
-        _read(contrast) if contrast.exists() else None,
+        page.read_output(folder / "diff.json", "diff"),
+        page.read_output(folder / "map.json", "diff"),
+        page.read_output(contrast, "diff") if contrast.exists() else None,
     )
     write_atomic(path, written)
     return path
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {path}", "run custodes diff again") from error
 
 
 def render_diff(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from markupsafe import Markup
 from custodes.drift.lineage import NOT_REQUESTED
 from custodes.errors import RunError
 from custodes.report.charts import Curve, GoldPoint, curves_chart, gold_chart
-from custodes.report.page import marked, render
+from custodes.report.page import marked, read_output, render
 from custodes.runs.files import write_atomic
 
 __all__ = ["render_drift", "write_drift_report"]
@@ -41,13 +40,7 @@ def write_drift_report(folder: Path) -> Path:
         RunError: The folder has no drift, it is damaged, or the report cannot be written.
     """
     path = folder / "report.html"
-    try:
-        drift = json.loads((folder / "drift.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"cannot read {folder / 'drift.json'}", "run custodes drift again"
-        ) from error
-    write_atomic(path, render_drift(drift))
+    write_atomic(path, render_drift(read_output(folder / "drift.json", "drift")))
     return path
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from custodes.errors import RunError
 from custodes.report import wording
 from custodes.text import visible
 
-__all__ = ["marked", "render"]
+__all__ = ["marked", "read_output", "render"]
 
 
 def render(template: str, styles: Sequence[str], **context: Any) -> str:
@@ -75,3 +78,19 @@ def marked(text: str | None, spans: Sequence[Sequence[int]]) -> Markup:
 def _finalize(value: Any) -> Any:
     """Spell out what cannot be seen in every text that is not HTML of ours (before escaping)."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def read_output(path: Path, verb: str) -> Any:
+    """Read a JSON file that a verb wrote.
+
+    Args:
+        path: The file.
+        verb: What writes it anew, e.g. "diff".
+
+    Raises:
+        RunError: There is none, or it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {path}", f"run custodes {verb} again") from error

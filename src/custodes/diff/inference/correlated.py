@@ -52,12 +52,13 @@ def moved_with(
             continue
         named.add(item.name)
         quotes += inner
-        text = clause(item, _effect(hypotheses, h, labels))
+        a, b = _rates(hypotheses, h, labels)
+        text = clause(item, b - a)
         if condition >= 0:
             text += f", where the prompt {hypotheses.conditions.statements[condition]}"
         if text not in said and text not in own:
             said.append(text)
-            out.append(text + _figures(hypotheses, h, labels))
+            out.append(text + _figures(item, a, b))
     return tuple(out[:MOST_CORRELATED])
 
 
@@ -66,12 +67,10 @@ def without_figures(text: str) -> str:
     return re.sub(r" \(A [\d.]+%, B [\d.]+%\)$", "", text)
 
 
-def _figures(hypotheses: Hypotheses, hypothesis: int, labels: Labels) -> str:
-    """Return A's and B's rate of a behaviour; "" of a measure, where only a threshold has one."""
-    item = hypotheses.indicators.items[int(hypotheses.behaviour[hypothesis])]
+def _figures(item: Indicator, a: float, b: float) -> str:
+    """Write A's and B's rate of a behaviour; "" of a measure, where only a threshold has one."""
     if item.measure in STYLES or item.measure.startswith("uses “"):
         return ""
-    a, b = _rates(hypotheses, hypothesis, labels)
     if item.absent:
         a, b = 1 - a, 1 - b
     return f" (A {percent(a)}, B {percent(b)})"
@@ -79,12 +78,6 @@ def _figures(hypotheses: Hypotheses, hypothesis: int, labels: Labels) -> str:
 
 def _quotes(text: str) -> list[str]:
     return re.findall(r"“([^”]+)”", text)
-
-
-def _effect(hypotheses: Hypotheses, hypothesis: int, labels: Labels) -> float:
-    """Return the net effect of a hypothesis under the labels; only its sign matters."""
-    a, b = _rates(hypotheses, hypothesis, labels)
-    return b - a
 
 
 def _rates(hypotheses: Hypotheses, hypothesis: int, labels: Labels) -> tuple[float, float]:
